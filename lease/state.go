@@ -29,9 +29,12 @@ type State struct {
 	Transitions int32
 	// Synced says that the Lease has been read at least once.
 	Synced bool
-	// Err is the last API error while it lasts, nil after a request that
+	// Problem is the last API error while it lasts, empty after a request that
 	// succeeded.
-	Err error
+	Problem string
+	// Denied says that Problem is a refusal of our credentials or rights, which
+	// waiting does not cure.
+	Denied bool
 }
 
 // LeadsAt says whether this replica leads at the boot time now.

@@ -20,7 +20,7 @@ type term struct {
 	incarnation string                // the process behind holder, where it says so
 	previous    string                // the holder before this one
 	end         time.Duration         // boot time from which anyone may take the Lease
-	transitions int32                 // highest leaseTransitions seen under uid
+	transitions int32                 // highest leaseTransitions seen, under whatever uid
 	counted     bool                  // transitions was seen, not assumed
 }
 
@@ -72,11 +72,6 @@ func (t *term) nextTransitions(identity string) int32 {
 	default:
 		return t.transitions + 1
 	}
-}
-
-// heldBy says whether the record, as it stands, names this very process.
-func (t *term) heldBy(identity, incarnation string) bool {
-	return t.lease != nil && holderOf(t.lease) == identity && incarnationOf(t.lease) == incarnation
 }
 
 func holderOf(l *coordinationv1.Lease) string {

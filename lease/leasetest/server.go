@@ -1,0 +1,337 @@
+// Package leasetest is an in-memory Lease API for tests: resourceVersions,
+// conflicts, watches, and faults on demand. A Server is an http.Handler, to be
+// put behind a listener, and an http.RoundTripper, which needs no socket and so
+// works in fake time (testing/synctest).
+package leasetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+)
+
+var leases = coordinationv1.Resource("leases")
+
+// Server stores Leases. The zero value is ready.
+type Server struct {
+	mu       sync.Mutex
+	revision int
+	stored   map[string]*coordinationv1.Lease
+	history  []change
+	oldest   int           // revisions up to this one are compacted away
+	changed  chan struct{} // closed at the next change
+	cut      chan struct{} // closed to end the watches of now
+	requests map[string]int
+	seen     int
+	fault    func(Request) Fault
+}
+
+type change struct {
+	kind     watch.EventType
+	revision int
+	lease    *coordinationv1.Lease
+}
+
+// Request is what a fault is decided on.
+type Request struct {
+	N      int    // the how-manieth request to this Server, from 1
+	Verb   string // get, create, update or watch
+	Client string // the User-Agent
+	Lease  *coordinationv1.Lease
+}
+
+// OnRequest sets the function that decides each request's Fault. Nil: none.
+func (s *Server) OnRequest(fault func(Request) Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = fault
+}
+
+// Config reaches the Server without a socket. The client is told apart by name.
+func (s *Server) Config(client string) *rest.Config {
+	return &rest.Config{Host: "http://leasetest", Transport: s, UserAgent: client}
+}
+
+// Requests counts the requests so far by verb.
+func (s *Server) Requests() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := map[string]int{}
+	for verb, n := range s.requests {
+		counts[verb] = n
+	}
+	return counts
+}
+
+// Get returns a copy of the stored Lease, or nil.
+func (s *Server) Get(namespace, name string) *coordinationv1.Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stored[namespace+"/"+name].DeepCopy()
+}
+
+// Put stores what edit makes of the Lease, created where it is missing, as
+// somebody else would who is never refused.
+func (s *Server) Put(namespace, name string, edit func(*coordinationv1.Lease)) *coordinationv1.Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.stored[namespace+"/"+name].DeepCopy()
+	if l == nil {
+		l = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	}
+	edit(l)
+	return s.store(l).DeepCopy()
+}
+
+// Delete removes the Lease where there is one.
+func (s *Server) Delete(namespace, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := namespace + "/" + name
+	if l := s.stored[key].DeepCopy(); l != nil {
+		delete(s.stored, key)
+		s.append(watch.Deleted, l)
+	}
+}
+
+// CutWatches ends every watch that is open, as an API server's restart does.
+func (s *Server) CutWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut != nil {
+		close(s.cut)
+	}
+	s.cut = make(chan struct{})
+}
+
+// Compact forgets the past, so that a watch from it is answered with 410.
+func (s *Server) Compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revision++
+	s.oldest, s.history = s.revision, nil
+}
+
+func (s *Server) store(l *coordinationv1.Lease) *coordinationv1.Lease {
+	if s.stored == nil {
+		s.stored = map[string]*coordinationv1.Lease{}
+	}
+	key, kind := l.Namespace+"/"+l.Name, watch.Modified
+	if s.stored[key] == nil {
+		kind = watch.Added
+		l.UID = types.UID(fmt.Sprintf("uid-%d", s.revision+1))
+	}
+	s.stored[key] = l
+	s.append(kind, l)
+	return l
+}
+
+func (s *Server) append(kind watch.EventType, l *coordinationv1.Lease) {
+	s.revision++
+	l.ResourceVersion = strconv.Itoa(s.revision)
+	l.TypeMeta = metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"}
+	s.history = append(s.history, change{kind, s.revision, l.DeepCopy()})
+	if s.changed != nil {
+		close(s.changed)
+	}
+	s.changed = make(chan struct{})
+}
+
+// ServeHTTP answers for the Leases' part of the Kubernetes API.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if len(path) < 6 || path[1] != "coordination.k8s.io" || path[3] != "namespaces" || path[5] != "leases" {
+		refuse(w, apierrors.NewNotFound(leases, r.URL.Path))
+		return
+	}
+	name := ""
+	if len(path) > 6 {
+		name = path[6]
+	}
+	req := Request{Verb: verbOf(r, name), Client: r.UserAgent()}
+	if r.Method == http.MethodPost || r.Method == http.MethodPut {
+		req.Lease = &coordinationv1.Lease{}
+		if err := json.NewDecoder(r.Body).Decode(req.Lease); err != nil {
+			refuse(w, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		req.Lease.Namespace = path[4]
+	}
+	fault := s.count(&req)
+	if !fault.before(w, r) {
+		return
+	}
+	if req.Verb == "watch" {
+		s.watch(w, r, path[4], strings.TrimPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name="), fault)
+		return
+	}
+	body, status, err := s.apply(req, path[4], name)
+	if !fault.after(w, r) {
+		return
+	}
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, status, body)
+}
+
+func (s *Server) count(req *Request) Fault {
+	s.mu.Lock()
+	if s.requests == nil {
+		s.requests = map[string]int{}
+	}
+	s.requests[req.Verb]++
+	s.seen++
+	req.N = s.seen
+	decide := s.fault
+	s.mu.Unlock()
+	if decide == nil {
+		return Fault{}
+	}
+	return decide(*req)
+}
+
+func verbOf(r *http.Request, name string) string {
+	switch {
+	case r.Method == http.MethodPost:
+		return "create"
+	case r.Method == http.MethodPut:
+		return "update"
+	case r.Method == http.MethodGet && name != "":
+		return "get"
+	case r.Method == http.MethodGet && r.URL.Query().Get("watch") != "":
+		return "watch"
+	}
+	return strings.ToLower(r.Method)
+}
+
+func (s *Server) apply(req Request, namespace, name string) (*coordinationv1.Lease, int, *apierrors.StatusError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if req.Verb == "create" {
+		name = req.Lease.Name
+	}
+	old := s.stored[namespace+"/"+name]
+	switch {
+	case req.Verb == "create" && old != nil:
+		return nil, 0, apierrors.NewAlreadyExists(leases, name)
+	case req.Verb != "create" && old == nil:
+		return nil, 0, apierrors.NewNotFound(leases, name)
+	case req.Verb == "get":
+		return old, http.StatusOK, nil
+	case req.Verb == "create":
+		return s.store(req.Lease), http.StatusCreated, nil
+	case req.Verb != "update":
+		return nil, 0, apierrors.NewMethodNotSupported(leases, req.Verb)
+	case req.Lease.ResourceVersion != "" && req.Lease.ResourceVersion != old.ResourceVersion:
+		return nil, 0, apierrors.NewConflict(leases, name, fmt.Errorf("the object has been modified"))
+	}
+	req.Lease.UID = old.UID
+	return s.store(req.Lease), http.StatusOK, nil
+}
+
+// watch streams changes after the requested revision, or from what is stored.
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, namespace, name string, fault Fault) {
+	s.mu.Lock()
+	from, err := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
+	if s.cut == nil {
+		s.cut = make(chan struct{})
+	}
+	cut := s.cut
+	var first []change
+	if l := s.stored[namespace+"/"+name]; err != nil {
+		from = s.revision
+		if l != nil {
+			first = []change{{watch.Added, s.revision, l.DeepCopy()}}
+		}
+	}
+	tooOld := from < s.oldest
+	s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	flush(w)
+	if tooOld {
+		gone := apierrors.NewResourceExpired("too old resource version").Status()
+		gone.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+		send(w, watch.Error, gone)
+		return
+	}
+	if fault.Replay > 0 {
+		from = max(s.oldestKept(), from-fault.Replay)
+	}
+	for _, c := range first {
+		send(w, c.kind, c.lease)
+	}
+	end := fault.watchEnd()
+	for {
+		s.mu.Lock()
+		events := first[:0:0]
+		for _, c := range s.history {
+			if c.revision > from && c.lease.Namespace == namespace && c.lease.Name == name {
+				events = append(events, c)
+			}
+		}
+		from = s.revision
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		for _, c := range events {
+			if fault.Stale || !pause(r.Context(), fault.EventDelay) {
+				continue
+			}
+			send(w, c.kind, c.lease)
+		}
+		select {
+		case <-changed:
+		case <-cut:
+			return
+		case <-end:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (s *Server) oldestKept() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.oldest
+}
+
+func send(w http.ResponseWriter, kind watch.EventType, object any) {
+	raw, _ := json.Marshal(object)
+	_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": json.RawMessage(raw)})
+	flush(w)
+}
+
+func flush(w http.ResponseWriter) {
+	if f, ok := w.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
+	status := err.Status()
+	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+	answer(w, int(status.Code), status)
+}
