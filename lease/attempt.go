@@ -61,6 +61,9 @@ func (c *campaign) send(request kind, now time.Duration) {
 	}
 	c.pending = request
 	timeout := min(c.cfg.RetryPeriod<<c.slow, c.cfg.RenewDeadline/2)
+	if c.validUntil != 0 && request == read { // a renewal has to follow in time
+		timeout = min(timeout, max((c.validUntil-now)/2, c.cfg.RetryPeriod/4))
+	}
 	ctx, cancel := context.WithTimeout(c.requests, timeout)
 	done := make(chan answer, 1)
 	go func(a answer) {
@@ -141,7 +144,7 @@ func (c *campaign) answered(a answer, now time.Duration) {
 		c.pollAt = now + c.jitter(c.cfg.RetryPeriod)
 	} else {
 		c.writes = []write{a.write} // those before it were decided on older versions: they can't land now
-		c.unknown = false
+		c.unknown, c.conflicts = false, 0
 	}
 	switch {
 	case c.version == a.version || newer(a.lease, c.version):
@@ -178,13 +181,13 @@ func (c *campaign) failed(a answer, now time.Duration) {
 	switch {
 	case code == http.StatusConflict:
 		c.fresh = c.version != a.version && !c.unknown // the watch may have told already what came between
+		c.notBefore = now + delay                      // a follower's watch tells it who won before that is over
 		if leading {
-			delay = c.jitter(c.cfg.RetryPeriod / 20)
-		} // a follower's watch tells it who won before the delay is over
-		c.notBefore = now + delay
+			c.notBefore = now + c.retrySoon()
+		}
 		return
 	case code == http.StatusNotFound && a.verb == "update": // deleted
-		c.fresh, c.notBefore = false, now
+		c.fresh, c.notBefore = false, now+c.retrySoon()
 		return
 	case errors.Is(a.err, context.DeadlineExceeded):
 		delay = 0
@@ -202,6 +205,12 @@ func (c *campaign) failed(a answer, now time.Duration) {
 	c.failures++
 	c.notBefore = now + delay
 	c.report(a, code)
+}
+
+// retrySoon is the wait of a leader that has to look again.
+func (c *campaign) retrySoon() time.Duration {
+	c.conflicts++
+	return c.jitter(c.cfg.RetryPeriod/100) << min(c.conflicts, 6)
 }
 
 // report logs a problem once while it lasts, and publishes it.

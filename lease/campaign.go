@@ -40,6 +40,7 @@ type campaign struct {
 	notBefore time.Duration // no request before
 	pollAt    time.Duration // next read of a follower that has no watch
 	failures  int           // consecutive, for the back-off
+	conflicts int           // writes of a leader refused in a row because the Lease had changed
 	slow      int           // doublings of the attempt's timeout
 	problem   string
 	denied    bool

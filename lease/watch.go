@@ -20,6 +20,7 @@ type watcher struct {
 	since   time.Duration // when it was started
 	retryAt time.Duration // not before this
 	denied  bool          // the missing right was reported
+	afresh  bool          // start from what is stored: the server forgot what was before
 }
 
 // watchEvent is one message of the watch's goroutine. The zero lease without
@@ -42,7 +43,7 @@ func (c *campaign) startWatch(now time.Duration) time.Duration {
 	}
 	ctx, cancel := context.WithCancel(c.requests)
 	version := ""
-	if c.term.lease != nil {
+	if c.term.lease != nil && !c.watch.afresh {
 		version = c.term.lease.ResourceVersion
 	}
 	events := make(chan watchEvent)
@@ -104,7 +105,7 @@ func (c *campaign) watched(ev watchEvent, now time.Duration) {
 	case ev.ended:
 		c.watchEnded(ev.err, now)
 	case ev.lease == nil:
-		c.watch.up, c.watch.denied = true, false
+		c.watch.up, c.watch.denied, c.watch.afresh = true, false, false
 	case !newer(ev.lease, c.version): // known, or late
 	default:
 		l := ev.lease
@@ -120,9 +121,10 @@ func (c *campaign) watched(ev watchEvent, now time.Duration) {
 func (c *campaign) watchEnded(err error, now time.Duration) {
 	code := statusCode(err)
 	switch {
-	case code == http.StatusGone || apierrors.IsResourceExpired(err):
+	case code == http.StatusGone && !c.watch.afresh:
 		c.fresh = false
 		c.endWatch(now, "the API server no longer knows our resourceVersion")
+		c.watch.afresh = true
 	case code == http.StatusForbidden || code == http.StatusUnauthorized:
 		if !c.watch.denied {
 			c.log.Warn("the Lease can't be watched and is polled instead: takeovers are slower by up to RETRY_PERIOD. The Role of this pod's service account should allow \"watch\" on resource leases, apiGroup coordination.k8s.io", "err", err)

@@ -6,9 +6,6 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"time"
-
-	"github.com/leader-elector/leader-elector/lease"
 )
 
 // RoundTrip serves the request in a goroutine of its own, as a connection to
@@ -25,7 +22,10 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	go func() {
 		defer cancel()
 		defer func() {
-			if recover() != nil {
+			if p := recover(); p != nil {
+				if p != http.ErrAbortHandler {
+					panic(p)
+				}
 				close(broken)
 				writer.CloseWithError(errReset)
 				return
@@ -77,52 +77,3 @@ func (w *response) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	return w.body.Write(p)
 }
-
-// Clock is a boot-time clock made of Go's own, and so of fake time where a test
-// runs in it. Rate is how many of its seconds pass in one: 1.01 is one percent
-// fast.
-type Clock struct {
-	Rate  float64
-	start time.Time
-}
-
-// NewClock starts a Clock at the boot time of one hour.
-func NewClock(rate float64) *Clock { return &Clock{rate, time.Now()} }
-
-// Now is the boot time of this moment.
-func (c *Clock) Now() time.Duration {
-	return time.Hour + time.Duration(float64(time.Since(c.start))*c.Rate)
-}
-
-// NewAlarm returns an Alarm of this clock.
-func (c *Clock) NewAlarm() (lease.Alarm, error) {
-	a := &alarm{clock: c, c: make(chan struct{}, 1)}
-	a.timer = time.AfterFunc(time.Hour, a.ring)
-	a.timer.Stop()
-	return a, nil
-}
-
-type alarm struct {
-	clock *Clock
-	timer *time.Timer
-	c     chan struct{}
-}
-
-func (a *alarm) ring() {
-	select {
-	case a.c <- struct{}{}:
-	default:
-	}
-}
-
-func (a *alarm) C() <-chan struct{} { return a.c }
-
-func (a *alarm) Set(at time.Duration) {
-	wait := at - a.clock.Now()
-	if a.clock.Rate != 1 && wait > 0 {
-		wait = min(time.Duration(float64(wait)/a.clock.Rate)+1, 1<<61) // rounded up: never early
-	}
-	a.timer.Reset(wait)
-}
-
-func (a *alarm) Close() { a.timer.Stop() }

@@ -1,0 +1,202 @@
+package lease_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/leader-elector/leader-elector/lease"
+	"github.com/leader-elector/leader-elector/lease/leasetest"
+)
+
+const (
+	namespace = "default"
+	name      = "app"
+
+	leaseDuration = 15 * time.Second
+	renewDeadline = 10 * time.Second
+	retryPeriod   = 2 * time.Second
+	renewInterval = 5 * time.Second
+)
+
+// world is an API server and the replicas that a test starts, in fake time.
+type world struct {
+	*testing.T
+	leasetest.Server
+}
+
+// inFakeTime runs a test in a synctest bubble.
+func inFakeTime(t *testing.T, test func(*world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(&world{T: t}) })
+}
+
+// replica is a running Elector and what it logs.
+type replica struct {
+	*lease.Elector
+	clock *leasetest.Clock
+	log   *buffer
+	w     *world
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+// start runs a replica with the default timings; options change its Config.
+func (w *world) start(identity string, options ...func(*lease.Config)) *replica {
+	w.Helper()
+	r := &replica{w: w, clock: leasetest.NewClock(1), log: &buffer{}, ended: make(chan struct{})}
+	cfg := lease.Config{
+		REST: w.Config(identity), Namespace: namespace, Name: name, Identity: identity, Clock: r.clock,
+		Logger: slog.New(slog.NewTextHandler(r.log, nil)),
+	}
+	for _, option := range options {
+		option(&cfg)
+	}
+	var err error
+	if r.Elector, err = lease.New(cfg); err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	go func() {
+		defer close(r.ended)
+		if err := r.Run(ctx); err != nil {
+			w.Error(err)
+		}
+	}()
+	w.Cleanup(func() { cancel(); <-r.ended })
+	synctest.Wait()
+	return r
+}
+
+// kill cuts a replica off from the API server for good, which is what a
+// SIGKILL looks like to the others.
+func (w *world) kill(r *replica) {
+	identity := r.State().Identity
+	w.OnRequest(func(req leasetest.Request) leasetest.Fault {
+		return leasetest.Fault{DropRequest: req.Client == identity}
+	})
+}
+
+// startPeer runs client-go's own LeaderElector.
+func (w *world) startPeer(identity string, releaseOnCancel bool) (leads *atomic.Bool, stop func()) {
+	leads = &atomic.Bool{}
+	cfg := w.Config(identity)
+	cfg.ContentType = "application/json"
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name},
+			Client:     kubernetes.NewForConfigOrDie(cfg).CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+		},
+		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: releaseOnCancel,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) { leads.Store(true) },
+			OnStoppedLeading: func() { leads.Store(false) },
+		},
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); elector.Run(ctx) }()
+	stop = func() { cancel(); <-ended }
+	w.Cleanup(stop)
+	return leads, stop
+}
+
+// sleep lets fake time pass and everything due in it happen.
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (w *world) lease() *coordinationv1.Lease { return w.Get(namespace, name) }
+
+func (w *world) edit(f func(*coordinationv1.LeaseSpec)) {
+	w.Put(namespace, name, func(l *coordinationv1.Lease) { f(&l.Spec) })
+	synctest.Wait()
+}
+
+func (w *world) holder() string {
+	if l := w.lease(); l != nil && l.Spec.HolderIdentity != nil {
+		return *l.Spec.HolderIdentity
+	}
+	return ""
+}
+
+// heldBy stores a record as another holder would.
+func (w *world) heldBy(holder string, seconds int32) {
+	w.edit(func(s *coordinationv1.LeaseSpec) {
+		s.HolderIdentity, s.LeaseDurationSeconds = &holder, &seconds
+		if s.LeaseTransitions == nil {
+			s.LeaseTransitions = new(int32)
+		}
+	})
+}
+
+// leads fails the test unless exactly these replicas say that they lead.
+func (w *world) leads(want bool, replicas ...*replica) {
+	w.Helper()
+	for _, r := range replicas {
+		if got := r.IsLeader(); got != want {
+			w.Fatalf("%s: leads %v, want %v, at %v; Lease: %+v\n%s", r.State().Identity, got, want, time.Now().Format("05.000"), w.lease(), r.log)
+		}
+	}
+}
+
+// takesOver waits for r to lead and returns how long that took.
+func (w *world) takesOver(r *replica, within time.Duration) time.Duration {
+	w.Helper()
+	start := time.Now()
+	for !r.IsLeader() {
+		if time.Since(start) > within {
+			w.Fatalf("%s does not lead after %v; Lease: %+v\n%s", r.State().Identity, within, w.lease(), r.log)
+		}
+		sleep(time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+func equal[V comparable](w *world, what string, got, want V) {
+	w.Helper()
+	if got != want {
+		w.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// buffer is a log that may be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+var _ io.Writer = (*buffer)(nil)
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *buffer) count(part string) int { return strings.Count(b.String(), part) }
