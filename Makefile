@@ -1,0 +1,17 @@
+# make test needs Go, git, make and gcc, and nothing else.
+SHELL       := /bin/bash
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BUILD       := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w'
+
+.PHONY: test lint build demo
+
+test: lint ## everything that can be tested without a cluster
+	go test -race -timeout 10m ./...
+
+lint:
+	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+build: ## the sidecar's binary, as it ships
+	$(BUILD) -o dist/leader-election-sidecar .
