@@ -15,3 +15,7 @@ lint:
 
 build: ## the sidecar's binary, as it ships
 	$(BUILD) -o dist/leader-election-sidecar .
+
+# Without KUBECONFIG on make's own command line, the demo brings an API server.
+demo: ## three sidecars, a clean handover, a kill
+	@go run ./e2e/demo $(if $(findstring command,$(origin KUBECONFIG)),-kubeconfig '$(KUBECONFIG)')

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kubernetes is the version that e2e/controlplane/go.mod requires.
-const kubernetes = "v1.37.2"
+// kubernetesVersion is the one that e2e/controlplane/go.mod requires.
+const kubernetesVersion = "v1.37.2"
 
 // Root is the project's top directory.
 func Root(ctx context.Context) (string, error) {
@@ -78,10 +78,10 @@ func BuildControlPlane(ctx context.Context, progress io.Writer) (string, error) 
 	if _, err := os.Stat(binary); err == nil {
 		return binary, nil
 	}
-	fmt.Fprintf(progress, "compiling etcd and kube-apiserver %s, once: some minutes\n", kubernetes)
+	fmt.Fprintf(progress, "compiling etcd and kube-apiserver %s, once: some minutes\n", kubernetesVersion)
 	const v = "k8s.io/component-base/version."
 	flags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=1 -X %[1]sgitMinor=%[3]s -X %[1]sgitTreeState=clean",
-		v, kubernetes, strings.Split(kubernetes, ".")[1])
+		v, kubernetesVersion, strings.Split(kubernetesVersion, ".")[1])
 	if err := build(ctx, source, binary+".new", flags, progress); err != nil {
 		return "", err
 	}
