@@ -50,13 +50,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	debug.SetMemoryLimit(64 << 20)
 	cfg, err := sidecar.LoadConfig(environ)
-	var s *sidecar.Sidecar
-	if cfg != nil {
-		var claimErr error
-		s, claimErr = sidecar.Prepare(cfg)
+	s, claimErr := sidecar.Prepare(cfg)
+	if claimErr == nil {
 		defer s.Close()
-		err = errors.Join(err, claimErr)
 	}
+	err = errors.Join(err, claimErr)
 	if err != nil {
 		fmt.Fprintf(stderr, "bad configuration:\n%v\n", err)
 		return 2

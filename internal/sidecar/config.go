@@ -44,7 +44,8 @@ type Config struct {
 const neverRelease = time.Duration(-1)
 
 // LoadConfig reads the environment (KEY=value each; an empty value is an unset
-// one). Its error names every variable that is wrong.
+// one). Its error names every variable that is wrong; the Config is as good as
+// it can be then.
 func LoadConfig(environ []string) (*Config, error) {
 	set := map[string]string{}
 	for _, entry := range environ {
@@ -57,7 +58,7 @@ func LoadConfig(environ []string) (*Config, error) {
 	if err := env.ParseWithOptions(c, env.Options{Environment: set}); err != nil {
 		var all env.AggregateError
 		if !errors.As(err, &all) {
-			return nil, err
+			return c, err
 		}
 		for _, one := range all.Errors {
 			errs = append(errs, explain(one, set))

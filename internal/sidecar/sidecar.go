@@ -33,7 +33,11 @@ func Prepare(cfg *Config) (*Sidecar, error) {
 	if cfg.HealthPort >= 0 && cfg.HealthPort <= 65535 {
 		s.listener, listenErr = listen(cfg.HealthPort)
 	}
-	return s, errors.Join(dirErr, listenErr)
+	if err := errors.Join(dirErr, listenErr); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // Close gives back what was claimed.

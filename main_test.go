@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/leader-elector/leader-elector/lease/leasetest"
+)
+
+func TestArguments(t *testing.T) {
+	for _, c := range []struct {
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		{[]string{"--version"}, 0, "dev\n", ""},
+		{[]string{"--help"}, 0, "LEASE_NAME", ""},
+		{[]string{"--lease=x"}, 2, "", "unknown argument"},
+		{nil, 2, "", "LEASE_NAME is missing"},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), c.args, []string{"STATUS_DIR=" + t.TempDir(), "HEALTH_PORT=0"}, &stdout, &stderr)
+		if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
+			t.Errorf("%v: code %d, stdout %q, stderr %q", c.args, code, &stdout, &stderr)
+		}
+	}
+}
+
+func TestAPortThatIsTakenIsABadConfiguration(t *testing.T) {
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	var stderr bytes.Buffer
+	code := run(t.Context(), nil, []string{
+		"LEASE_NAME=app", "NAMESPACE=default", "STATUS_DIR=" + t.TempDir(), fmt.Sprintf("HEALTH_PORT=%d", l.Addr().(*net.TCPAddr).Port),
+	}, io.Discard, &stderr)
+	if code != 2 || !strings.Contains(stderr.String(), "HEALTH_PORT=") {
+		t.Fatalf("code %d: %s", code, &stderr)
+	}
+}
+
+// The whole program, from its environment to its exit code.
+func TestRun(t *testing.T) {
+	api := httptest.NewServer(&leasetest.Server{})
+	defer api.Close()
+	dir := t.TempDir()
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}]}`, api.URL)
+	if err := os.WriteFile(kubeconfig, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var log safeBuffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, nil, []string{
+			"LEASE_NAME=app", "NAMESPACE=default", "IDENTITY=me", "HEALTH_PORT=0", "RELEASE_DELAY=0", "LOG_FORMAT=json",
+			"STATUS_DIR=" + filepath.Join(dir, "made"), "KUBECONFIG=" + kubeconfig,
+		}, io.Discard, &log)
+	}()
+	file := filepath.Join(dir, "made", "leader_status")
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		if content, err := os.ReadFile(file); err == nil && string(content) == "me" {
+			break
+		}
+		if time.Since(start) > time.Minute {
+			t.Fatalf("no status file after a minute:\n%s", log.String())
+		}
+	}
+	var first struct{ HTTP string }
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, `"campaigning"`) {
+			if err := json.Unmarshal([]byte(line), &first); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, port, err := net.SplitHostPort(first.HTTP)
+	if err != nil {
+		t.Fatalf("no HTTP address in %s", log.String())
+	}
+	for _, c := range []struct {
+		method, path string
+		status       int
+		body         string
+	}{
+		{"GET", "/", 200, `{"name":"me"}`},
+		{"GET", "/leader", 200, `{"identity":"me","leader":"me","isLeader":true,"leaseUID":"uid-`},
+		{"HEAD", "/leader", 200, ""},
+		{"GET", "/healthz", 200, "ok"},
+		{"GET", "/readyz", 200, "ok"},
+		{"GET", "/metrics", 200, `leader_election_master_status{name="app"} 1`},
+		{"POST", "/leader", 405, ""},
+		{"GET", "/debug/pprof/", 404, ""},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://127.0.0.1:"+port+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if resp.StatusCode != c.status || !strings.Contains(string(body), c.body) {
+			t.Errorf("%s %s: %d %s", c.method, c.path, resp.StatusCode, body)
+		}
+	}
+	stop()
+	if got := <-code; got != 0 {
+		t.Fatalf("exit code %d:\n%s", got, log.String())
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Fatal("the status file outlived the program")
+	}
+}
+
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
