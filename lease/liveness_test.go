@@ -400,6 +400,8 @@ func TestS6_ClientGoOverlapsWithItsReleaseAndOursDoesNot(t *testing.T) {
 	}
 	inFakeTime(t, func(w *world) {
 		leads, _ := w.startPeer("first", true)
+		sleep(time.Second)
+		equal(w, "client-go leads", leads.Load(), true)
 		if overlap := cutOff(w, leads.Load); overlap == 0 {
 			t.Error("client-go did not overlap: has it been repaired?")
 		}

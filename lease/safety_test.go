@@ -233,11 +233,13 @@ func TestS5_TheLeaseOfADeadPreviousIncarnationIsTakenBackAtOnce(t *testing.T) {
 		inFakeTime(t, func(w *world) {
 			old := held(w)
 			w.kill(old) // requests of user agent "a"
+			acquired := w.lease().Spec.AcquireTime.String()
 			b := w.start("a", func(c *lease.Config) {
 				c.PreviousIncarnation, c.REST = old.Incarnation(), w.Config("reborn")
 			})
 			w.leads(true, b)
 			equal(w, "transitions", *w.lease().Spec.LeaseTransitions, 0)
+			equal(w, "acquireTime", w.lease().Spec.AcquireTime.String(), acquired)
 		})
 	})
 	t.Run("not known", func(t *testing.T) {
@@ -461,6 +463,20 @@ func TestS10_ALeaseDeletedUnderALiveTermIsNotFree(t *testing.T) {
 			equal(w, "transitions carried on", *w.lease().Spec.LeaseTransitions, 8)
 		})
 	})
+	t.Run("a follower that missed the last renewals waits too", func(t *testing.T) { // found by TestSimulation, seed 25
+		inFakeTime(t, func(w *world) {
+			w.heldBy("other", 15)
+			a := w.start("a")
+			w.OnRequest(func(r leasetest.Request) leasetest.Fault { return leasetest.Fault{DropRequest: true} })
+			w.CutWatches()
+			sleep(time.Minute) // in which the other one renewed
+			w.Delete(namespace, name)
+			w.OnRequest(nil)
+			sleep(8 * time.Second)
+			w.leads(false, a)
+			w.takesOver(a, leaseDuration)
+		})
+	})
 }
 
 func TestS11_SteppingDownReleasesAndBacksOff(t *testing.T) {
@@ -496,12 +512,13 @@ func TestS12_TransitionsCountHoldersAndAcquireTimeStays(t *testing.T) {
 			t.Fatal("acquireTime is not the new holder's")
 		}
 		// a reset by hand does not turn the token back
-		w.edit(func(s *coordinationv1.LeaseSpec) { *s.LeaseTransitions = 0 })
 		c := w.start("c")
-		sleep(renewInterval)
+		w.heldBy("other", 15)
+		w.leads(false, b, c)
+		w.edit(func(s *coordinationv1.LeaseSpec) { *s.LeaseTransitions = 0 })
 		b.stop()
 		<-b.ended
-		synctest.Wait()
+		sleep(leaseDuration)
 		w.leads(true, c)
 		equal(w, "token after the reset", c.State().Transitions, 2)
 	})

@@ -20,6 +20,7 @@ type term struct {
 	incarnation string                // the process behind holder, where it says so
 	previous    string                // the holder before this one
 	end         time.Duration         // boot time from which anyone may take the Lease
+	duration    time.Duration         // longest leaseDurationSeconds seen in the tenure
 	transitions int32                 // highest leaseTransitions seen, under whatever uid
 	counted     bool                  // transitions was seen, not assumed
 }
@@ -30,7 +31,10 @@ func (t *term) observe(l *coordinationv1.Lease, at, unset time.Duration) {
 	old := t.lease
 	t.lease = l
 	if l == nil {
-		return // a deleted Lease ends no tenure: its holder works on until it notices (S10)
+		if old != nil {
+			t.outlive(at)
+		}
+		return
 	}
 	if old != nil && old.UID == l.UID && equality.Semantic.DeepEqual(old.Spec, l.Spec) && incarnationOf(old) == incarnationOf(l) {
 		return // the same record, whatever happened to its metadata
@@ -43,16 +47,24 @@ func (t *term) observe(l *coordinationv1.Lease, at, unset time.Duration) {
 	case isRelease(l):
 		t.previous, t.holder, t.end = firstOf(t.holder, t.previous), "", at
 	case holder == "":
-		// Never held, or wiped by hand under a live leader: what is known of
-		// that leader's tenure still stands.
+		t.outlive(at) // never held, or wiped by hand
 	default:
 		if holder != t.holder {
-			t.previous = firstOf(t.holder, t.previous)
+			t.previous, t.duration = firstOf(t.holder, t.previous), 0
 		}
+		t.duration = max(t.duration, durationOf(l, unset))
 		t.holder, t.incarnation = holder, incarnationOf(l)
 		// The latest end that any version of the record gave its holder reason
 		// to believe in: a duration edited to be shorter does not shorten it.
 		t.end = max(t.end, at+durationOf(l, unset))
+	}
+}
+
+// outlive waits for a holder whose record was taken away under it. It works on
+// until it notices, and may have renewed just before, unseen by us (S10).
+func (t *term) outlive(at time.Duration) {
+	if t.holder != "" {
+		t.end = max(t.end, at+t.duration)
 	}
 }
 

@@ -152,15 +152,17 @@ func (c *Config) Election() lease.Config {
 }
 
 // StatusPath is where the status file belongs.
-func (c *Config) StatusPath() string {
+func (c *Config) StatusPath() string { return c.statusPath("/tmp") }
+
+func (c *Config) statusPath(tmp string) string {
 	if c.StatusDir != "" {
 		return filepath.Join(c.StatusDir, "leader_status")
 	}
-	const seeds = "/tmp/leader_status"
-	if info, err := os.Stat(seeds); err == nil && info.IsDir() {
-		return filepath.Join(seeds, "leader_status")
+	path := filepath.Join(tmp, "leader_status")
+	if info, err := os.Stat(path); err == nil && info.IsDir() { // a volume is mounted there
+		return filepath.Join(path, "leader_status")
 	}
-	return seeds
+	return path
 }
 
 // WriteHelp prints what --help says.

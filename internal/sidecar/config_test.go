@@ -93,3 +93,19 @@ func TestStatusDirRemembersThePreviousIncarnation(t *testing.T) {
 		t.Fatal("the leftover status file is still there")
 	}
 }
+
+func TestStatusPath(t *testing.T) {
+	tmp := t.TempDir()
+	if got := (&Config{}).statusPath(tmp); got != filepath.Join(tmp, "leader_status") {
+		t.Errorf("without a volume: %s", got)
+	}
+	if err := os.Mkdir(filepath.Join(tmp, "leader_status"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := (&Config{}).statusPath(tmp); got != filepath.Join(tmp, "leader_status", "leader_status") {
+		t.Errorf("with a volume: %s", got)
+	}
+	if got := (&Config{StatusDir: "/x"}).statusPath(tmp); got != "/x/leader_status" {
+		t.Errorf("STATUS_DIR=/x: %s", got)
+	}
+}

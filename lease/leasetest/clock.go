@@ -14,17 +14,28 @@ type Clock struct {
 	Rate    float64
 	start   time.Time
 	skipped atomic.Int64
+	paused  atomic.Int64 // until when, as time since start
 }
 
 // NewClock starts a Clock at the boot time of one hour.
 func NewClock(rate float64) *Clock { return &Clock{Rate: rate, start: time.Now()} }
 
-// Skip moves the clock on by d while no alarm rings, as a pause of the process
-// looks to it.
+// Pause makes whoever asks for the time wait for d, as a process does that is
+// stopped: the time goes on without it.
+func (c *Clock) Pause(d time.Duration) { c.paused.Store(int64(time.Since(c.start) + d)) }
+
+// Skip moves this clock on by d before any timer notices, as a pause looks to
+// the process that had it. To other clocks it is a jump.
 func (c *Clock) Skip(d time.Duration) { c.skipped.Add(int64(d)) }
 
 // Now is the boot time of this moment.
 func (c *Clock) Now() time.Duration {
+	time.Sleep(time.Duration(c.paused.Load()) - time.Since(c.start))
+	return c.Read()
+}
+
+// Read is Now to somebody outside of the process, who a Pause does not hold up.
+func (c *Clock) Read() time.Duration {
 	return time.Hour + time.Duration(float64(time.Since(c.start))*c.Rate) + time.Duration(c.skipped.Load())
 }
 
@@ -52,9 +63,9 @@ func (a *alarm) ring() {
 func (a *alarm) C() <-chan struct{} { return a.c }
 
 func (a *alarm) Set(at time.Duration) {
-	wait := at - a.clock.Now()
+	wait := min(at-a.clock.Read(), 1<<60) // so that the division can't overflow
 	if a.clock.Rate != 1 && wait > 0 {
-		wait = min(time.Duration(float64(wait)/a.clock.Rate)+1, 1<<61) // rounded up: never early
+		wait = time.Duration(float64(wait)/a.clock.Rate) + 1 // rounded up: never early
 	}
 	a.timer.Reset(wait)
 }
