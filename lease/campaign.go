@@ -200,6 +200,11 @@ func (c *campaign) observe(l *coordinationv1.Lease, now time.Duration) {
 // lead believes a write that landed: it holds from when it was sent (S1, S4).
 func (c *campaign) lead(w *write) {
 	c.renewAt = w.sent + c.cfg.RenewInterval
+	if durationOf(c.term.lease, 0) < c.cfg.LeaseDuration {
+		// Somebody shortened it: set that right before a newcomer believes it,
+		// but not in a hot loop where something does so to every write.
+		c.renewAt = min(c.renewAt, w.sent+c.cfg.RetryPeriod)
+	}
 	until := w.sent + c.cfg.RenewDeadline
 	if until <= c.cfg.Clock.Now() {
 		return // too late to lead by it; the record is ours to renew all the same

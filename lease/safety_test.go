@@ -111,6 +111,29 @@ func TestS2_AHeldLeaseIsTakenOnlyAfterItsOwnDurationUnchanged(t *testing.T) {
 			w.leads(false, a)
 		})
 	})
+	t.Run("shortened by hand, unseen before", func(t *testing.T) { // found by TestSimulation, seed 426
+		inFakeTime(t, func(w *world) {
+			w.heldBy("other", 15)
+			a := w.start("a")
+			sleep(14 * time.Second)
+			w.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{DropRequest: true} })
+			w.CutWatches()
+			w.edit(func(s *coordinationv1.LeaseSpec) { s.RenewTime = &metav1.MicroTime{Time: time.Now()} })
+			w.heldBy("other", 1)
+			w.OnRequest(nil)
+			sleep(leaseDuration - time.Millisecond)
+			w.leads(false, a)
+		})
+	})
+	t.Run("a live leader sets a shortened duration right", func(t *testing.T) {
+		inFakeTime(t, func(w *world) {
+			a := w.start("a")
+			sleep(retryPeriod)
+			w.heldBy("a", 1)
+			equal(w, "duration", *w.lease().Spec.LeaseDurationSeconds, 15)
+			w.leads(true, a)
+		})
+	})
 	for name, release := range map[string]*string{"empty": new(string), "nil": nil} {
 		t.Run("released, holder "+name, func(t *testing.T) {
 			inFakeTime(t, func(w *world) {

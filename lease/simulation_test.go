@@ -103,10 +103,15 @@ func (s *simulation) run() {
 			s.note("%s steps down", r.State().Identity)
 			r.StepDown("the simulation says so")
 		case 5:
-			if s.lease() != nil {
+			// Shortened, or of no length at all. A replica that saw no other
+			// duration has to believe it, so that all have.
+			if s.allKnowTheHolder() {
 				seconds := s.random.Int32N(20) - 2
 				s.note("leaseDurationSeconds edited to %d", seconds)
 				s.edit(func(l *coordinationv1.LeaseSpec) { l.LeaseDurationSeconds = &seconds })
+				for s.holder() != "" && *s.lease().Spec.LeaseDurationSeconds < 15 && !s.Failed() {
+					s.look(50 * time.Millisecond)
+				}
 			}
 		case 6:
 			i := s.random.IntN(len(s.replicas))
@@ -122,7 +127,7 @@ func (s *simulation) run() {
 			// A replica that never saw the Lease takes an absent one for free:
 			// the documented limit. So all have seen it, and nobody is new
 			// until it is back.
-			if s.lease() != nil && !slices.ContainsFunc(s.replicas, func(r *replica) bool { return r.State().Leader == "" }) {
+			if s.allKnowTheHolder() {
 				s.note("the Lease is deleted")
 				s.Delete(namespace, name)
 				for s.lease() == nil && !s.Failed() {
@@ -145,6 +150,11 @@ func (s *simulation) run() {
 	if s.leader == nil || !s.leader.leads() {
 		s.Errorf("nobody leads a minute after all faults have ceased: %+v", s.lease())
 	}
+}
+
+func (s *simulation) allKnowTheHolder() bool {
+	holder := s.holder()
+	return holder != "" && !slices.ContainsFunc(s.replicas, func(r *replica) bool { return r.State().Leader != holder })
 }
 
 // leads is the outside view: what the status file's mtime says, whether or not

@@ -50,13 +50,16 @@ func (t *term) observe(l *coordinationv1.Lease, at, unset time.Duration) {
 		t.outlive(at) // never held, or wiped by hand
 	default:
 		if holder != t.holder {
-			t.previous, t.duration = firstOf(t.holder, t.previous), 0
+			t.previous = firstOf(t.holder, t.previous)
+		}
+		if holder != t.holder || incarnationOf(l) != t.incarnation {
+			t.duration = 0
 		}
 		t.duration = max(t.duration, durationOf(l, unset))
 		t.holder, t.incarnation = holder, incarnationOf(l)
-		// The latest end that any version of the record gave its holder reason
-		// to believe in: a duration edited to be shorter does not shorten it.
-		t.end = max(t.end, at+durationOf(l, unset))
+		// The longest duration that this holder was seen with: one that was
+		// edited to be shorter doesn't tell it so.
+		t.end = max(t.end, at+t.duration)
 	}
 }
 
