@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 var (
 	cluster *local.Cluster
 	binary  string
+	groups  atomic.Int32 // counts them, so that each has names of its own
 )
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
@@ -58,7 +60,7 @@ type group struct {
 // no two files may be valid at once.
 func newGroup(t *testing.T, watch, label bool, env ...string) *group {
 	t.Helper()
-	lease := strings.ToLower(strings.ReplaceAll(t.Name(), "_", "-"))
+	lease := fmt.Sprintf("%s-%d", strings.ToLower(strings.ReplaceAll(t.Name(), "_", "-")), groups.Add(1))
 	kubeconfig, err := cluster.Account(t.Context(), lease, local.Rules(lease, watch, label))
 	if err != nil {
 		t.Fatal(err)
