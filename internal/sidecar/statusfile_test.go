@@ -3,11 +3,15 @@ package sidecar
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"k8s.io/client-go/rest"
 
 	"github.com/leader-elector/leader-elector/lease"
 	"github.com/leader-elector/leader-elector/lease/leasetest"
@@ -16,8 +20,13 @@ import (
 // follow runs an elector against the in-memory API, and a status file on it.
 func follow(t *testing.T, api *leasetest.Server) *statusFile {
 	t.Helper()
+	return followOver(t, api.Config("me"))
+}
+
+func followOver(t *testing.T, config *rest.Config) *statusFile {
+	t.Helper()
 	elector, err := lease.New(lease.Config{
-		REST: api.Config("me"), Namespace: "default", Name: "app", Identity: "me",
+		REST: config, Namespace: "default", Name: "app", Identity: "me",
 		Clock: leasetest.NewClock(1), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -61,6 +70,43 @@ func TestS1_TheFileIsGoneAtTheRenewDeadline(t *testing.T) {
 		}
 		api.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{DropRequest: true} })
 		time.Sleep(10*time.Second - 2*time.Millisecond)
+		synctest.Wait()
+		if !exists(f.path) {
+			t.Fatal("gone too early")
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if exists(f.path) {
+			t.Fatal("still there at the deadline")
+		}
+	})
+}
+
+func TestS1_ALabelPatchThatHangsKeepsNoFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var api leasetest.Server
+		config := api.Config("me")
+		hanging := 0
+		config.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, "/pods/") {
+				hanging++
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return api.RoundTrip(r)
+		})
+		f := followOver(t, config)
+		label := &podLabel{elector: f.elector, namespace: "default", name: "me", retryPeriod: time.Hour, log: f.log}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { defer close(ended); label.run(ctx) }()
+		defer func() { cancel(); <-ended }()
+		synctest.Wait()
+		if hanging != 1 || !exists(f.path) {
+			t.Fatalf("%d patches hang, the file exists: %v", hanging, exists(f.path))
+		}
+		api.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{DropRequest: true} })
+		time.Sleep(10*time.Second - time.Millisecond)
 		synctest.Wait()
 		if !exists(f.path) {
 			t.Fatal("gone too early")
