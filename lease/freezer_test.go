@@ -3,13 +3,10 @@ package lease_test
 import (
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 )
-
-func contains(s, part string) bool { return strings.Contains(s, part) }
 
 // freezer is a TCP proxy that can make the connections of this moment go
 // silent, as a load balancer does that lost a backend. New ones work.

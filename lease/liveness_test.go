@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -93,7 +94,7 @@ func TestL2_WithoutAWatchTheLeaseIsPolled(t *testing.T) {
 			if polls := w.Requests()["get"] - before; polls < 60 || polls > 80 { // every 1.5 s to 2 s
 				t.Fatalf("%d reads in two minutes", polls)
 			}
-			equal(w, "warnings", b.log.count("level=WARN"), 1)
+			equal(w, "warnings", b.logged("level=WARN"), 1)
 			equal(w, "ready all the same", b.State().Denied, false)
 			a.stop()
 			<-a.ended
@@ -322,8 +323,8 @@ func TestL4_RefusalsAreWaitedOut(t *testing.T) {
 				a := w.start("a")
 				sleep(time.Minute)
 				equal(w, "denied", a.State().Denied, c.n != 404)
-				equal(w, fmt.Sprintf("%s %d in the log", c.verb, c.n), a.log.count("can't be used"), 1)
-				if got := a.State().Problem; !contains(got, c.want) {
+				equal(w, fmt.Sprintf("%s %d in the log", c.verb, c.n), a.logged("can't be used"), 1)
+				if got := a.State().Problem; !strings.Contains(got, c.want) {
 					t.Fatalf("problem %q does not say %q", got, c.want)
 				}
 				w.OnRequest(nil)

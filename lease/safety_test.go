@@ -429,12 +429,12 @@ func TestS9_ADuplicateIdentityStepsDownAndIsNamed(t *testing.T) {
 			}
 		}
 		w.leads(true, a)
-		equal(w, "warnings of b", b.log.count("identities must be unique"), 1)
+		equal(w, "warnings of b", b.logged("identities must be unique"), 1)
 		sleep(time.Second)
 		// when another process writes under our identity, as client-go would: our annotation survives
 		w.edit(func(s *coordinationv1.LeaseSpec) { s.RenewTime = &metav1.MicroTime{Time: time.Now()} })
 		w.leads(false, a)
-		equal(w, "warnings of a", a.log.count("identities must be unique"), 1)
+		equal(w, "warnings of a", a.logged("identities must be unique"), 1)
 		if !strings.Contains(a.log.String(), "identity=a") {
 			t.Fatal("the identity is not named")
 		}

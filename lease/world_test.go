@@ -1,12 +1,9 @@
 package lease_test
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -48,7 +45,7 @@ func inFakeTime(t *testing.T, test func(*world)) {
 type replica struct {
 	*lease.Elector
 	clock *leasetest.Clock
-	log   *buffer
+	log   *leasetest.Buffer
 	w     *world
 	stop  context.CancelFunc
 	ended chan struct{}
@@ -57,7 +54,7 @@ type replica struct {
 // start runs a replica with the default timings; options change its Config.
 func (w *world) start(identity string, options ...func(*lease.Config)) *replica {
 	w.Helper()
-	r := &replica{w: w, clock: leasetest.NewClock(1), log: &buffer{}, ended: make(chan struct{})}
+	r := &replica{w: w, clock: leasetest.NewClock(1), log: &leasetest.Buffer{}, ended: make(chan struct{})}
 	cfg := lease.Config{
 		REST: w.Config(identity), Namespace: namespace, Name: name, Identity: identity, Clock: r.clock,
 		Logger: slog.New(slog.NewTextHandler(r.log, nil)),
@@ -149,6 +146,9 @@ func (w *world) heldBy(holder string, seconds int32) {
 	})
 }
 
+// logged counts the lines of r's log that hold part.
+func (r *replica) logged(part string) int { return strings.Count(r.log.String(), part) }
+
 // leads fails the test unless exactly these replicas say that they lead.
 func (w *world) leads(want bool, replicas ...*replica) {
 	w.Helper()
@@ -178,25 +178,3 @@ func equal[V comparable](w *world, what string, got, want V) {
 		w.Fatalf("%s: got %v, want %v", what, got, want)
 	}
 }
-
-// buffer is a log that may be read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-var _ io.Writer = (*buffer)(nil)
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func (b *buffer) count(part string) int { return strings.Count(b.String(), part) }

@@ -96,6 +96,13 @@ func newGroup(t *testing.T, watch, label bool, env ...string) *group {
 	return g
 }
 
+func (g *group) startThree() {
+	g.Helper()
+	for i := range 3 {
+		g.start(fmt.Sprintf("replica-%d", i))
+	}
+}
+
 func (g *group) start(identity string, env ...string) *local.Sidecar {
 	g.Helper()
 	return g.startIn(g.TempDir(), identity, env...)
@@ -165,9 +172,7 @@ func (g *group) during(d time.Duration, holds func() error) {
 
 func TestThreeProcessesElectOneAndHandOver(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=3s", "RELEASE_DELAY=0")
-	for i := range 3 {
-		g.start(fmt.Sprintf("replica-%d", i))
-	}
+	g.startThree()
 	first := g.leader(nil)
 	if content, _ := os.ReadFile(first.File); string(content) != first.Identity {
 		t.Fatalf("the status file holds %q", content)
@@ -201,9 +206,7 @@ func TestThreeProcessesElectOneAndHandOver(t *testing.T) {
 
 func TestApiServerDownForLongerThanTheLease(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=3s")
-	for i := range 3 {
-		g.start(fmt.Sprintf("replica-%d", i))
-	}
+	g.startThree()
 	g.leader(nil)
 	cluster.StopAPIServer()
 	gone := g.eventually("no leader", func() bool { return len(g.leaders()) == 0 })
@@ -222,9 +225,7 @@ func TestApiServerDownForLongerThanTheLease(t *testing.T) {
 
 func TestApiServerRestartedQuicklyChangesNoLeader(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=60s", "RENEW_INTERVAL=1s")
-	for i := range 3 {
-		g.start(fmt.Sprintf("replica-%d", i))
-	}
+	g.startThree()
 	leader := g.leader(nil)
 	cluster.StopAPIServer()
 	if err := cluster.StartAPIServer(t.Context()); err != nil {
@@ -267,7 +268,7 @@ func TestMixedWithClientGo(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=3s", "RELEASE_DELAY=0")
 	a := g.start("ours")
 	g.leader(nil)
-	var leads sync.Map
+	var leads atomic.Bool
 	peer := func(ctx context.Context, ended chan<- struct{}) {
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock: &resourcelock.LeaseLock{
@@ -276,8 +277,8 @@ func TestMixedWithClientGo(t *testing.T) {
 			},
 			LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 400 * time.Millisecond, ReleaseOnCancel: true,
 			Callbacks: leaderelection.LeaderCallbacks{
-				OnStartedLeading: func(context.Context) { leads.Store("theirs", true) },
-				OnStoppedLeading: func() { leads.Delete("theirs") },
+				OnStartedLeading: func(context.Context) { leads.Store(true) },
+				OnStoppedLeading: func() { leads.Store(false) },
 			},
 		})
 		if err != nil {
@@ -287,13 +288,12 @@ func TestMixedWithClientGo(t *testing.T) {
 		elector.Run(ctx)
 		close(ended)
 	}
-	theirs := func() bool { _, ok := leads.Load("theirs"); return ok }
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan struct{})
 	go peer(ctx, ended)
 	g.during(4*time.Second, func() error {
-		if theirs() {
+		if leads.Load() {
 			return fmt.Errorf("client-go leads beside ours")
 		}
 		return nil
@@ -301,7 +301,7 @@ func TestMixedWithClientGo(t *testing.T) {
 	if err := a.Stop(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	g.eventually("client-go leads", theirs)
+	g.eventually("client-go leads", leads.Load)
 	b := g.start("ours-again")
 	g.during(4*time.Second, func() error {
 		if b.Leads() {
@@ -316,9 +316,7 @@ func TestMixedWithClientGo(t *testing.T) {
 
 func TestSteadyStateCostsOneUpdatePerRenewInterval(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=3s") // one renewal a second
-	for i := range 3 {
-		g.start(fmt.Sprintf("replica-%d", i))
-	}
+	g.startThree()
 	g.leader(nil)
 	for _, s := range g.sidecars {
 		g.eventually("ready", func() bool { status, _, _ := s.Get("/readyz"); return status == 200 })

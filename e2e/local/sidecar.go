@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sync"
 	"syscall"
 	"time"
+
+	"github.com/leader-elector/leader-elector/lease/leasetest"
 )
 
 // Sidecar is one running process of the product.
@@ -22,7 +22,7 @@ type Sidecar struct {
 	Identity string
 	File     string // its status file
 	Cmd      *exec.Cmd
-	log      logBuffer
+	log      leasetest.Buffer
 	ended    chan struct{}
 }
 
@@ -98,21 +98,4 @@ func (s *Sidecar) Token() (token int, err error) {
 		err = json.Unmarshal([]byte(body), &answer)
 	}
 	return answer.LeaseTransitions, err
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

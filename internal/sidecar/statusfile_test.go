@@ -46,6 +46,21 @@ func followOver(t *testing.T, config *rest.Config) *statusFile {
 	return f
 }
 
+// isGoneAfter checks that the file is there until d has passed, and not then.
+func (f *statusFile) isGoneAfter(t *testing.T, d time.Duration) {
+	t.Helper()
+	time.Sleep(d - time.Millisecond)
+	synctest.Wait()
+	if !exists(f.path) {
+		t.Fatal("gone too early")
+	}
+	time.Sleep(time.Millisecond)
+	synctest.Wait()
+	if exists(f.path) {
+		t.Fatal("still there at the deadline")
+	}
+}
+
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func TestS1_TheFileIsGoneAtTheRenewDeadline(t *testing.T) {
@@ -69,16 +84,7 @@ func TestS1_TheFileIsGoneAtTheRenewDeadline(t *testing.T) {
 			t.Fatalf("mtime in %v after a renewal, %v", time.Until(info.ModTime()), err)
 		}
 		api.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{DropRequest: true} })
-		time.Sleep(10*time.Second - 2*time.Millisecond)
-		synctest.Wait()
-		if !exists(f.path) {
-			t.Fatal("gone too early")
-		}
-		time.Sleep(time.Millisecond)
-		synctest.Wait()
-		if exists(f.path) {
-			t.Fatal("still there at the deadline")
-		}
+		f.isGoneAfter(t, 10*time.Second-time.Millisecond)
 	})
 }
 
@@ -106,16 +112,7 @@ func TestS1_ALabelPatchThatHangsKeepsNoFile(t *testing.T) {
 			t.Fatalf("%d patches hang, the file exists: %v", hanging, exists(f.path))
 		}
 		api.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{DropRequest: true} })
-		time.Sleep(10*time.Second - time.Millisecond)
-		synctest.Wait()
-		if !exists(f.path) {
-			t.Fatal("gone too early")
-		}
-		time.Sleep(time.Millisecond)
-		synctest.Wait()
-		if exists(f.path) {
-			t.Fatal("still there at the deadline")
-		}
+		f.isGoneAfter(t, 10*time.Second)
 	})
 }
 
