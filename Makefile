@@ -1,24 +1,48 @@
 # make test needs Go, git, make and gcc, and nothing else.
+# make image and make e2e need a Docker engine too.
 SHELL       := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-BUILD       := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w'
+HELM_DOCS   := github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
+VERSION     := $(shell sed -n 's/^appVersion: *//p' charts/leader-elector/Chart.yaml)
+BUILD       := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+PLATFORM    ?= linux/$(shell go env GOARCH)
+IMAGE       ?= ghcr.io/leader-elector/leader-elector:$(VERSION)
+CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root charts/leader-elector
 
-.PHONY: test lint build demo cluster
+.PHONY: test lint build image example-image e2e demo cluster chart-readme
 
 test: lint ## everything that can be tested without a cluster
 	go test -race -timeout 30m ./...
+	go -C e2e test -race -timeout 30m ./...
 
 lint:
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	go -C e2e vet -tags e2e ./...
+	go -C e2e run $(STATICCHECK) -tags e2e ./...
+	@diff charts/leader-elector/README.md <($(CHART_README) --dry-run) || { echo "charts/leader-elector/README.md is out of date: make chart-readme"; exit 1; }
+
+chart-readme: ## the chart's README, from README.md.gotmpl and values.yaml
+	$(CHART_README)
 
 build: ## the sidecar's binary, as it ships
 	$(BUILD) -o dist/leader-election-sidecar .
 
+image: ## the image, from the Dockerfile that releases use; pulls nothing
+	GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(BUILD) -o dist/image/$(PLATFORM)/leader-election-sidecar .
+	docker build --quiet --build-arg TARGETPLATFORM=$(PLATFORM) --build-arg VERSION=$(VERSION) --tag $(IMAGE) --file Dockerfile dist/image
+
+example-image: ## the image of charts/example's app
+	CGO_ENABLED=0 go -C e2e build -trimpath -o ../dist/example/app ./app
+	docker build --quiet --tag leader-elector/example:dev --file e2e/app/Dockerfile dist/example
+
+e2e: image example-image ## the example chart on a kind cluster, with every fault; see the README
+	go -C e2e test -tags e2e -count=1 -timeout 30m -v -run '^TestScenarios$$' .
+
 # Without KUBECONFIG on make's own command line, the demo brings an API server.
 demo: ## three sidecars, a clean handover, a kill
-	@go run ./e2e/demo $(if $(findstring command,$(origin KUBECONFIG)),-kubeconfig '$(KUBECONFIG)')
+	@go -C e2e run ./demo $(if $(findstring command,$(origin KUBECONFIG)),-kubeconfig '$(abspath $(KUBECONFIG))')
 
 cluster: ## etcd and kube-apiserver on loopback until interrupted; LEASE=name adds an account
-	@go run ./e2e/cluster $(if $(LEASE),-lease '$(LEASE)')
+	@go -C e2e run ./cluster $(if $(LEASE),-lease '$(LEASE)')

@@ -1,0 +1,14 @@
+# The binary comes ready-built, as $TARGETPLATFORM/leader-election-sidecar in
+# the build context: `make image` and goreleaser both lay it out so.
+FROM scratch
+ARG TARGETPLATFORM
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="leader-elector" \
+      org.opencontainers.image.description="Tells the app beside it whether its pod leads" \
+      org.opencontainers.image.source="https://github.com/leader-elector/leader-elector" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY $TARGETPLATFORM/leader-election-sidecar /leader-election-sidecar
+# A number, so that the kubelet can check runAsNonRoot by itself.
+USER 65532:65532
+ENTRYPOINT ["/leader-election-sidecar"]
