@@ -20,13 +20,13 @@ import (
 // kubernetesVersion is the one that e2e/controlplane/go.mod requires.
 const kubernetesVersion = "v1.37.2"
 
-// Root is the project's top directory.
+// Root is the project's top directory, seen from anywhere in the module e2e.
 func Root(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env GOMOD: %w", err)
 	}
-	return filepath.Dir(strings.TrimSpace(string(out))), nil
+	return filepath.Dir(filepath.Dir(strings.TrimSpace(string(out)))), nil
 }
 
 // BuildSidecar builds the binary as it ships, into dir.

@@ -1,9 +1,6 @@
 package local_test
 
 import (
-	"bytes"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,12 +8,7 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/restmapper"
 
 	"github.com/leader-elector/leader-elector/e2e/local"
 )
@@ -32,33 +24,12 @@ func TestReadmeManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(readme)
-	client, err := dynamic.NewForConfig(cluster.Admin)
+	manifest := regexp.MustCompile("(?s)```yaml\n(apiVersion: v1\n.*?)```").FindSubmatch(readme)
+	objects, err := cluster.DryRun(t.Context(), "default", manifest[1])
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
-	groups, err := restmapper.GetAPIGroupResources(cluster.Client.Discovery())
-	if err != nil {
-		t.Fatal(err)
-	}
-	mapper := restmapper.NewDiscoveryRESTMapper(groups)
-	decoder, objects := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest[1]), 4096), 0
-	for ; ; objects++ {
-		o := &unstructured.Unstructured{}
-		if err := decoder.Decode(o); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		mapping, err := mapper.RESTMapping(o.GroupVersionKind().GroupKind(), o.GroupVersionKind().Version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = client.Resource(mapping.Resource).Namespace("default").Create(t.Context(), o,
-			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
-		if err != nil {
-			t.Errorf("%s: %v", o.GetKind(), err)
-		}
+	for _, o := range objects {
 		if o.GetKind() == "Role" {
 			role := rbacv1.Role{}
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &role); err != nil {
@@ -69,7 +40,7 @@ func TestReadmeManifest(t *testing.T) {
 			}
 		}
 	}
-	if objects != 5 {
-		t.Fatalf("%d objects", objects)
+	if len(objects) != 5 {
+		t.Fatalf("%d objects", len(objects))
 	}
 }

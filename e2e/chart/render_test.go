@@ -1,0 +1,311 @@
+package chart_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	helm3action "helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	helm4action "helm.sh/helm/v4/pkg/action"
+	helm4loader "helm.sh/helm/v4/pkg/chart/loader"
+	helm4release "helm.sh/helm/v4/pkg/release"
+	"sigs.k8s.io/yaml"
+
+	"github.com/leader-elector/leader-elector/e2e/chart"
+	"github.com/leader-elector/leader-elector/e2e/local"
+)
+
+var update = flag.Bool("update", false, "write the golden renders anew")
+
+const (
+	release   = "demo"
+	namespace = "apps"
+)
+
+var cases = []struct{ name, chart, values string }{
+	{"native", "example", ``},
+	{"native-without-label", "example", `{leader-elector: {labelPodRole: false}}`},
+	{"ordinary", "example", `{nativeSidecar: false}`},
+	{"ordinary-without-label", "example", `{nativeSidecar: false, leader-elector: {labelPodRole: false}}`},
+	{"disabled", "example", `{leader-elector: {enabled: false}}`},
+	{"two-elections", "two", ``},
+	{"everything-set", "example", `
+leader-elector:
+  name: election
+  leaseName: the-lock
+  image: {repository: registry.example/le, digest: "sha256:0123456789012345678901234567890123456789012345678901234567890123", pullPolicy: Always}
+  port: 9090
+  labelPodRole: true
+  statusDir: /status/
+  leaseDuration: 30s
+  renewDeadline: 20s
+  retryPeriod: 4s
+  renewInterval: 10s
+  releaseDelay: never
+  logFormat: json
+  logLevel: debug
+  extraEnv: [{name: TZ, value: UTC}]
+  resources: {limits: {memory: 32Mi}}
+  startupProbe: {failureThreshold: 5}
+  livenessProbe: {periodSeconds: 3}
+  container: {securityContext: {runAsUser: 1000}, terminationMessagePolicy: FallbackToLogsOnError}
+  serviceAccount: {create: false, name: mine}
+  rbac: {create: true}
+  leaderService: {name: primary, type: NodePort, ports: [{name: sql, port: 5432}], selector: {app: db}, annotations: {a: b}}
+`},
+}
+
+// Helm 3 and Helm 4 render every public template as the golden files say.
+func TestGoldenRenders(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			dir := prepared(t, c.chart)
+			three, err := renderWithHelm3(dir, c.values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", "golden", c.name+".yaml")
+			if *update {
+				if err := os.WriteFile(golden, []byte(three), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if three != string(want) {
+				t.Errorf("Helm 3 renders other than %s (go test -update writes it anew):\n%s", golden, three)
+			}
+			four, err := renderWithHelm4(dir, c.values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Helm 4 keeps blanks at the end of a template that Helm 3 takes off.
+			if trimmed(four) != trimmed(string(want)) {
+				t.Errorf("Helm 4 renders other than %s:\n%s", golden, four)
+			}
+		})
+	}
+}
+
+func trimmed(manifest string) string {
+	return strings.TrimSpace(regexp.MustCompile(`\s*\n`).ReplaceAllString(manifest, "\n"))
+}
+
+// Every public template, and none else without an underscore, renders empty
+// where enabled is false.
+func TestDisabledRendersEmpty(t *testing.T) {
+	dir := prepared(t, "example")
+	public := publicTemplates(t)
+	probe := ""
+	for _, name := range public {
+		probe += `{{ if include "` + name + `" . }}{{ fail "` + name + ` is not empty" }}{{ end }}`
+	}
+	if err := os.WriteFile(filepath.Join(dir, "templates", "probe.yaml"), []byte(probe), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := renderWithHelm3(dir, `{leader-elector: {enabled: false}}`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := renderWithHelm3(dir, ``); err == nil || !strings.Contains(err.Error(), "is not empty") {
+		t.Fatalf("the probe finds nothing where enabled is true: %v", err)
+	}
+}
+
+// The public templates are those that the design promises.
+func TestPublicTemplates(t *testing.T) {
+	want := "container env leaderService resources role roleBinding serviceAccount serviceAccountName sidecar volume volumeMount"
+	var names []string
+	for _, name := range publicTemplates(t) {
+		names = append(names, strings.TrimPrefix(name, "leader-elector."))
+	}
+	for _, name := range strings.Fields(want) {
+		found := false
+		for _, got := range names {
+			found = found || got == name
+		}
+		if !found {
+			t.Errorf("no template leader-elector.%s", name)
+		}
+	}
+	if len(names) != len(strings.Fields(want)) {
+		t.Errorf("public templates: %v, want %s", names, want)
+	}
+}
+
+func publicTemplates(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root(t), "charts", "leader-elector", "templates", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, define := range regexp.MustCompile(`define "([^"]*)"`).FindAllStringSubmatch(string(content), -1) {
+			if !strings.HasPrefix(define[1], "leader-elector._") {
+				names = append(names, define[1])
+			}
+		}
+	}
+	return names
+}
+
+func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
+	dir := prepared(t, "example")
+	for _, c := range []struct{ values, says string }{
+		{`{leader-elector: {leaseduration: 15s}}`, "additional properties 'leaseduration' not allowed"},
+		{`{leader-elector: {image: {tga: "1"}}}`, "additional properties 'tga' not allowed"},
+		{`{leader-elector: {labelPodRole: "yes"}}`, "at '/labelPodRole': got string, want boolean"},
+		{`{leader-elector: {port: "8080"}}`, "at '/port': got string, want integer"},
+		{`{leader-elector: {port: 0}}`, "at '/port': minimum: got 0, want 1"},
+		{`{leader-elector: {leaseDuration: 15}}`, "at '/leaseDuration': got number, want string"},
+		{`{leader-elector: {leaseDuration: 15 s}}`, "at '/leaseDuration': '15 s' does not match pattern"},
+		{`{leader-elector: {releaseDelay: soon}}`, "at '/releaseDelay': 'soon' does not match pattern"},
+		{`{leader-elector: {name: My_Election}}`, "at '/name': 'My_Election' does not match pattern"},
+		{`{leader-elector: {statusDir: relative}}`, "at '/statusDir': 'relative' does not match pattern"},
+		{`{leader-elector: {logLevel: loud}}`, "at '/logLevel': value must be one of 'debug', 'info', 'warn', 'error'"},
+		{`{leader-elector: {leaderService: {ports: []}}}`, "at '/leaderService/ports': minItems: got 0, want 1"},
+	} {
+		for helm, render := range map[string]func(string, string) (string, error){"Helm 3": renderWithHelm3, "Helm 4": renderWithHelm4} {
+			_, err := render(dir, c.values)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s, %s: got %v, want %q", helm, c.values, err, c.says)
+			}
+		}
+	}
+	for _, values := range []string{`{global: {any: thing}}`, `{leader-elector: {global: {any: thing}, enabled: true}}`} {
+		if _, err := renderWithHelm3(dir, values); err != nil {
+			t.Errorf("%s: %v", values, err)
+		}
+	}
+}
+
+func TestAnotherElectionNeedsANameOfItsOwn(t *testing.T) {
+	_, err := renderWithHelm3(prepared(t, "two"), `{reports: {name: ""}}`)
+	if err == nil || !strings.Contains(err.Error(), "need a name of their own") {
+		t.Fatal(err)
+	}
+}
+
+func TestLintIsClean(t *testing.T) {
+	lint := helm3action.NewLint()
+	lint.Strict = true
+	for _, name := range []string{"leader-elector", "example"} {
+		dir := filepath.Join(filepath.Dir(prepared(t, "example")), name)
+		result := lint.Run([]string{dir}, nil)
+		for _, m := range result.Messages {
+			if m.Severity > 1 { // above information
+				t.Errorf("%s: %v", name, m)
+			}
+		}
+		for _, err := range result.Errors {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The chart, its image and its documentation speak of one version.
+func TestOneVersion(t *testing.T) {
+	library, err := loader.Load(filepath.Join(root(t), "charts", "leader-elector"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := loader.Load(prepared(t, "example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := chartutil.Values(library.Values).PathValue("image.tag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := library.Metadata.Version
+	for what, got := range map[string]string{
+		"appVersion": library.Metadata.AppVersion, "values.yaml image.tag": tag.(string),
+		"charts/example's dependency": example.Metadata.Dependencies[0].Version,
+	} {
+		if got != version {
+			t.Errorf("%s is %q, the chart's version %q", what, got, version)
+		}
+	}
+	image := "ghcr.io/leader-elector/leader-elector:" + version
+	if !strings.Contains(library.Metadata.Annotations["artifacthub.io/images"], image+"\n") {
+		t.Errorf("the Artifact Hub annotation does not name %s", image)
+	}
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	root, err := local.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// prepared is a copy of an app chart with the library among its dependencies.
+func prepared(t *testing.T, name string) string {
+	t.Helper()
+	source := filepath.Join(root(t), "charts", name)
+	if name != "example" {
+		source = filepath.Join("testdata", name)
+	}
+	dir, err := chart.WithDependencies(root(t), source, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func parsed(values string) (map[string]any, error) {
+	m := map[string]any{}
+	return m, yaml.Unmarshal([]byte(values), &m)
+}
+
+func renderWithHelm3(dir, values string) (string, error) {
+	v, err := parsed(values)
+	if err != nil {
+		return "", err
+	}
+	c, err := loader.Load(dir)
+	if err != nil {
+		return "", err
+	}
+	install := helm3action.NewInstall(new(helm3action.Configuration))
+	install.DryRun, install.ClientOnly, install.ReleaseName, install.Namespace = true, true, release, namespace
+	r, err := install.Run(c, v)
+	if err != nil {
+		return "", err
+	}
+	return r.Manifest, nil
+}
+
+func renderWithHelm4(dir, values string) (string, error) {
+	v, err := parsed(values)
+	if err != nil {
+		return "", err
+	}
+	c, err := helm4loader.Load(dir)
+	if err != nil {
+		return "", err
+	}
+	install := helm4action.NewInstall(new(helm4action.Configuration))
+	install.DryRunStrategy, install.ReleaseName, install.Namespace = helm4action.DryRunClient, release, namespace
+	r, err := install.Run(c, v)
+	if err != nil {
+		return "", err
+	}
+	accessor, err := helm4release.NewAccessor(r)
+	if err != nil {
+		return "", err
+	}
+	return accessor.Manifest(), nil
+}

@@ -1,0 +1,311 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"helm.sh/helm/v3/pkg/action"
+	helmchart "helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/cli"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/leader-elector/leader-elector/e2e/chart"
+	"github.com/leader-elector/leader-elector/e2e/local"
+)
+
+// election is one release of the example chart, and what its apps have logged.
+type election struct {
+	*testing.T
+	*testCluster
+	*record
+	release string
+	chart   *helmchart.Chart
+	helm    *action.Configuration
+	values  map[string]any
+	frozen  map[string]bool // pods whose app was frozen: see violations
+	killed  map[string]bool // pods of which a container was killed on purpose
+}
+
+// exampleChart is charts/example with the library, as `helm dependency update` leaves it.
+func exampleChart(t *testing.T) *helmchart.Chart {
+	root, err := local.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := chart.WithDependencies(root, filepath.Join(root, "charts", "example"), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := loader.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// install installs the chart and returns when its pods are ready.
+func (c *testCluster) install(t *testing.T, example *helmchart.Chart, release string, values map[string]any) *election {
+	settings := cli.New()
+	settings.KubeConfig = c.kubeconfig
+	settings.SetNamespace(namespace)
+	e := &election{
+		T: t, testCluster: c, record: newRecord(), release: release, chart: example, values: values,
+		helm: new(action.Configuration), frozen: map[string]bool{}, killed: map[string]bool{},
+	}
+	if err := e.helm.Init(settings.RESTClientGetter(), namespace, "secret", func(string, ...any) {}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var reading sync.WaitGroup
+	reading.Go(func() { e.readLogs(ctx, &reading) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			e.explain()
+		}
+		_, _ = action.NewUninstall(e.helm).Run(release)
+		stop()
+		reading.Wait()
+	})
+	install := action.NewInstall(e.helm)
+	install.ReleaseName, install.Namespace, install.Wait, install.Timeout = release, namespace, true, 2*time.Minute
+	if _, err := install.RunWithContext(t.Context(), example, values); err != nil {
+		t.Fatalf("helm install: %v", err)
+	}
+	return e
+}
+
+// upgrade changes values and returns when the new pods are ready.
+func (e *election) upgrade(values map[string]any) {
+	e.Helper()
+	upgrade := action.NewUpgrade(e.helm)
+	upgrade.Namespace, upgrade.Wait, upgrade.Timeout, upgrade.ReuseValues = namespace, true, 2*time.Minute, true
+	if _, err := upgrade.RunWithContext(e.Context(), e.release, e.chart, values); err != nil {
+		e.Fatalf("helm upgrade: %v", err)
+	}
+}
+
+func (e *election) pods(ctx context.Context) ([]corev1.Pod, error) {
+	list, err := e.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + e.release})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+// readLogs follows the apps' logs from their pods' first second on, until ctx
+// is done: when a pod is gone, its log is too.
+func (e *election) readLogs(ctx context.Context, reading *sync.WaitGroup) {
+	following := map[string]bool{}
+	for {
+		pods, _ := e.pods(ctx)
+		for _, p := range pods {
+			if !following[p.Name] {
+				following[p.Name] = true
+				reading.Go(func() { e.follow(ctx, p.Name) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// follow reads one pod's log to its end, through broken streams and restarts.
+func (e *election) follow(ctx context.Context, pod string) {
+	for ctx.Err() == nil {
+		for _, previous := range []bool{true, false} {
+			stream, err := e.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: "app", Follow: !previous, Previous: previous}).Stream(ctx)
+			if apierrors.IsNotFound(err) {
+				return
+			}
+			if err == nil {
+				e.read(pod, stream)
+				_ = stream.Close()
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (e *election) read(pod string, stream io.Reader) {
+	for lines := bufio.NewScanner(stream); lines.Scan(); {
+		e.add(pod, lines.Text())
+	}
+}
+
+// leader waits until one app is at work.
+func (e *election) leader() window {
+	e.Helper()
+	return e.after(time.Time{}, time.Minute)
+}
+
+// after waits for an app to be at work in a window that began after a moment.
+func (e *election) after(moment time.Time, within time.Duration) window {
+	e.Helper()
+	for start := time.Now(); time.Since(start) < within; time.Sleep(20 * time.Millisecond) {
+		all := e.windows()
+		if len(all) == 0 {
+			continue
+		}
+		if w := all[len(all)-1]; w.Open && w.Begin.After(moment) && time.Since(w.End) < time.Second {
+			return w
+		}
+	}
+	e.Fatalf("no app began to work within %v after %v", within, moment.Format(time.TimeOnly))
+	return window{}
+}
+
+// gaps is the longest time without an app at work between two windows that
+// began after a moment, the one at work at that moment included, and how often
+// the leader changed.
+func (e *election) gaps(moment time.Time) (longest time.Duration, changes int) {
+	all := e.windows()
+	for i := 1; i < len(all); i++ {
+		if all[i].Begin.After(moment) {
+			longest = max(longest, all[i].Begin.Sub(all[i-1].End))
+			if all[i].Pod != all[i-1].Pod {
+				changes++
+			}
+		}
+	}
+	return longest, changes
+}
+
+// settled fails the test unless things are as they should be after any fault:
+// one pod at work and alone so for two seconds, the leader Service pointing to
+// it and to nothing else, and no promise broken since the beginning.
+func (e *election) settled() {
+	e.Helper()
+	now := e.after(time.Time{}, 30*time.Second)
+	for start := time.Now(); time.Since(start) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
+		if w := e.after(time.Time{}, 30*time.Second); w.Begin != now.Begin {
+			e.Errorf("another window began after the fault was over: %v, then %v", now, w)
+			now = w
+		}
+	}
+	e.serviceHas(now.Pod, 10*time.Second)
+	for _, v := range violations(e.windows(), e.frozen) {
+		e.Error(v)
+	}
+	for _, l := range e.others() {
+		if strings.Contains(l, ": stale") && slices.ContainsFunc(keys(e.frozen, e.killed), func(pod string) bool { return strings.Contains(l, pod) }) {
+			continue // nobody was there to remove the file
+		}
+		e.Errorf("an app complains: %s", l)
+	}
+	pods, err := e.pods(e.Context())
+	if err != nil {
+		e.Error(err)
+	}
+	for _, p := range pods {
+		for _, s := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
+			if s.RestartCount > 0 && !e.killed[p.Name] {
+				e.Errorf("%s of %s was restarted %d times: %+v", s.Name, p.Name, s.RestartCount, s.LastTerminationState.Terminated)
+			}
+		}
+	}
+}
+
+func keys(sets ...map[string]bool) (all []string) {
+	for _, s := range sets {
+		for k := range s {
+			all = append(all, k)
+		}
+	}
+	return all
+}
+
+// serviceHas waits until the leader Service's endpoints are this pod alone.
+func (e *election) serviceHas(pod string, within time.Duration) (took time.Duration) {
+	e.Helper()
+	var got []string
+	for start := time.Now(); time.Since(start) < within; time.Sleep(50 * time.Millisecond) {
+		slices, err := e.client.DiscoveryV1().EndpointSlices(namespace).List(e.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + e.release + "-example-leader"})
+		if err != nil {
+			continue
+		}
+		got = nil
+		for _, s := range slices.Items {
+			for _, endpoint := range s.Endpoints {
+				got = append(got, endpoint.TargetRef.Name)
+			}
+		}
+		if len(got) == 1 && got[0] == pod {
+			return time.Since(start)
+		}
+	}
+	e.Errorf("after %v the leader Service's endpoints are %v, the leader is %s", within, got, pod)
+	return within
+}
+
+// explain logs all that is known of an election that went wrong.
+func (e *election) explain() {
+	for _, w := range e.windows() {
+		e.Log(w)
+	}
+	for _, l := range e.others() {
+		e.Log(l)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	lease, err := e.client.CoordinationV1().Leases(namespace).Get(ctx, e.leaseName(), metav1.GetOptions{})
+	e.Logf("Lease: %+v %v", lease.Spec, err)
+	pods, _ := e.pods(ctx)
+	for _, p := range pods {
+		e.Logf("%s on %s, %s, role %q", p.Name, p.Spec.NodeName, p.Status.Phase, p.Labels["role"])
+		for _, previous := range []bool{true, false} {
+			log, err := e.client.CoreV1().Pods(namespace).GetLogs(p.Name, &corev1.PodLogOptions{Container: "leader-elector", Previous: previous}).DoRaw(ctx)
+			if err == nil {
+				e.Logf("its sidecar (previous: %v):\n%s", previous, log)
+			}
+		}
+	}
+	events, _ := e.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{})
+	for _, ev := range events.Items {
+		if strings.HasPrefix(ev.InvolvedObject.Name, e.release) && ev.Type == corev1.EventTypeWarning {
+			e.Logf("event of %s: %s %s", ev.InvolvedObject.Name, ev.Reason, ev.Message)
+		}
+	}
+}
+
+func (e *election) leaseName() string { return e.release + "-example-leader-elector" }
+
+// report is the table that is printed at the end.
+type report struct {
+	rows []string
+}
+
+func (r *report) add(name string, verdict string, measured, bound time.Duration, what string) {
+	took, limit := "", ""
+	if bound != 0 {
+		took, limit = measured.Round(time.Millisecond).String(), bound.String()
+	}
+	r.rows = append(r.rows, fmt.Sprintf("%-58s %-8s %10s %8s  %s", name, verdict, took, limit, what))
+}
+
+func (r *report) print(total time.Duration) {
+	fmt.Fprintf(os.Stdout, "\n%-58s %-8s %10s %8s  %s\n", "scenario", "verdict", "measured", "bound", "what was measured")
+	for _, row := range r.rows {
+		fmt.Fprintln(os.Stdout, row)
+	}
+	fmt.Fprintf(os.Stdout, "%d scenarios, %v in all\n\n", len(r.rows), total.Round(time.Second))
+}
