@@ -119,7 +119,7 @@ func (c *campaign) desired(request kind) *coordinationv1.Lease {
 // renewTime is the wall-clock time, moved on where needed so that it names one
 // write alone.
 func (c *campaign) renewTime() metav1.MicroTime {
-	now := metav1.NewMicroTime(time.Now().Truncate(time.Microsecond))
+	now := metav1.NewMicroTime(c.cfg.Clock.Wall().Truncate(time.Microsecond))
 	for slices.ContainsFunc(c.writes, func(w write) bool { return w.renewTime.Time.Equal(now.Time) }) {
 		now.Time = now.Add(time.Microsecond)
 	}

@@ -9,6 +9,9 @@ import "time"
 type Clock interface {
 	// Now is the boot time of this moment.
 	Now() time.Duration
+	// Wall is the wall-clock time of this moment, for others to read. The
+	// election decides nothing by it: anyone may set it.
+	Wall() time.Time
 	// NewAlarm returns an Alarm that is not set.
 	NewAlarm() (Alarm, error)
 }

@@ -21,6 +21,8 @@ func (bootClock) Now() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
+func (bootClock) Wall() time.Time { return time.Now() }
+
 // NewAlarm uses a timerfd, since Go's own timers stand still while the machine
 // is suspended: they would fire late by just that time after it resumes.
 func (bootClock) NewAlarm() (Alarm, error) {

@@ -14,6 +14,7 @@ func SystemClock() Clock { return monotonicClock{} }
 type monotonicClock struct{}
 
 func (monotonicClock) Now() time.Duration { return time.Since(started) }
+func (monotonicClock) Wall() time.Time    { return time.Now() }
 
 func (monotonicClock) NewAlarm() (Alarm, error) {
 	a := &timerAlarm{c: make(chan struct{}, 1)}

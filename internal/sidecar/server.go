@@ -18,7 +18,7 @@ import (
 // server answers over HTTP what the election has come to.
 type server struct {
 	elector *lease.Elector
-	file    *statusFile
+	file    *StatusFile
 	metrics *metrics
 }
 
@@ -63,7 +63,7 @@ func (s *server) healthz(w http.ResponseWriter, r *http.Request) {
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	state := s.elector.State()
 	var err error
-	switch dir := filepath.Dir(s.file.path); {
+	switch dir := filepath.Dir(s.file.Path); {
 	case state.Denied:
 		err = errors.New(state.Problem)
 	case !state.Synced:

@@ -79,13 +79,13 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	config.UserAgent = "leader-election-sidecar/" + version
 	config.Wrap(counts.wrap)
 
-	file := &statusFile{path: s.dir.path, log: log}
+	file := &StatusFile{Path: s.dir.path, Logger: log}
 	lock := &workLock{path: s.dir.path + ".lock", log: log}
 	var label *podLabel
 	election := s.cfg.Election()
 	election.REST, election.Logger, election.PreviousIncarnation = config, log, s.dir.previous
 	election.BeforeRelease = func(ctx context.Context) error {
-		if err := file.gone(ctx); err != nil {
+		if err := file.Gone(ctx); err != nil {
 			return err
 		}
 		if label != nil {
@@ -107,15 +107,15 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 		return err
 	}
 	defer alarm.Close()
-	file.elector = elector
+	file.Elector = elector
 	election.Complete()
 
 	followers, end := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer end()
-	running.Go(func() { file.run(followers, alarm) })
-	running.Go(func() { lock.watch(followers, elector, election.RenewInterval) })
+	running.Go(func() { file.Run(followers, alarm) })
+	running.Go(func() { lock.watch(followers, elector) })
 	if s.cfg.LabelPodRole {
 		label = &podLabel{elector: elector, namespace: s.cfg.PodNamespace, name: s.cfg.PodName, retryPeriod: election.RetryPeriod, log: log}
 		running.Go(func() { label.run(followers) })
@@ -132,7 +132,7 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	}
 	last, cancel := context.WithTimeout(followers, 5*time.Second)
 	defer cancel()
-	if err := file.gone(last); err != nil {
+	if err := file.Gone(last); err != nil {
 		return fmt.Errorf("the status file %s can't be removed: the app may go on believing it", s.dir.path)
 	}
 	return nil

@@ -11,24 +11,24 @@ import (
 	"github.com/leader-elector/leader-elector/lease"
 )
 
-// statusFile keeps the status file true to the election: it exists exactly
+// StatusFile keeps the status file true to the election: it exists exactly
 // while this pod leads, holds the identity, and its mtime is the wall-clock
 // time at which the term lapses unless renewed.
-type statusFile struct {
-	path    string
-	elector *lease.Elector
-	log     *slog.Logger
+type StatusFile struct {
+	Path    string
+	Elector *lease.Elector
+	Logger  *slog.Logger
+	Touch   func(change func() error) error // runs each change of the file; nil: change(). Tests are slow in it, or fail
 
 	mu      sync.Mutex // guards the fields below and the file
 	exists  bool       // the file may exist
-	shown   time.Duration
-	problem error // the last attempt's failure
+	problem error      // the last attempt's failure
 }
 
-// run follows the election until ctx is done, on an alarm of its own, so that
+// Run follows the election until ctx is done, on an alarm of its own, so that
 // nothing that the elector waits for can keep the file (S1).
-func (f *statusFile) run(ctx context.Context, alarm lease.Alarm) {
-	states := f.elector.States()
+func (f *StatusFile) Run(ctx context.Context, alarm lease.Alarm) {
+	states := f.Elector.States()
 	for {
 		f.sync()
 		alarm.Set(f.wakeAt())
@@ -42,74 +42,90 @@ func (f *statusFile) run(ctx context.Context, alarm lease.Alarm) {
 }
 
 // wakeAt is the end of the term, or soon where the file could not be handled.
-func (f *statusFile) wakeAt() time.Duration {
+func (f *StatusFile) wakeAt() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.elector.Clock().Now()
-	if f.problem != nil {
+	now := f.Elector.Clock().Now()
+	switch {
+	case f.problem != nil:
 		return now + 200*time.Millisecond
-	}
-	if until := f.elector.State().ValidUntil; until > now {
-		return min(until, now+time.Second) // and look every second whether somebody deleted it
+	case f.exists:
+		return min(f.Elector.State().ValidUntil, now+time.Second) // and look every second whether it is as it should be
 	}
 	return now + time.Hour
 }
 
 // sync makes the file match the State of this moment.
-func (f *statusFile) sync() error {
+func (f *StatusFile) sync() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	state, now := f.elector.State(), f.elector.Clock().Now()
-	err := f.match(state, now)
+	state, now := f.Elector.State(), f.Elector.Clock().Now()
+	err := f.match(state)
 	switch {
 	case err != nil && f.problem == nil:
-		f.log.Error("the status file does not show the truth; trying on", "err", err)
+		f.Logger.Error("the status file does not show the truth; trying on", "err", err)
 	case err == nil && f.problem != nil:
-		f.log.Info("the status file shows the truth again")
+		f.Logger.Info("the status file shows the truth again")
 	}
 	f.problem = err
 	if err != nil && state.LeadsAt(now) {
-		f.elector.StepDown("the status file can't be written: " + err.Error()) // S11
+		f.Elector.StepDown("the status file can't be written: " + err.Error()) // S11
 	}
 	return err
 }
 
-func (f *statusFile) match(state lease.State, now time.Duration) error {
+func (f *StatusFile) match(state lease.State) error {
+	// The wall clock first: a pause between the two makes the file lapse too
+	// early, and never too late (S8).
+	wall := f.Elector.Clock().Wall()
+	now := f.Elector.Clock().Now()
 	if !state.LeadsAt(now) {
 		if !f.exists {
 			return nil
 		}
-		if err := remove(f.path); err != nil {
+		if err := f.change(func() error { return remove(f.Path) }); err != nil {
 			return fmt.Errorf("removing the status file: %w", err)
 		}
-		f.exists, f.shown = false, 0
+		f.exists = false
 		return nil
 	}
-	expiry := time.Now().Add(state.ValidUntil - now)
-	if f.exists && f.problem == nil {
-		if _, err := os.Lstat(f.path); err == nil && f.shown == state.ValidUntil {
+	expiry := wall.Add(state.ValidUntil - now)
+	if info, err := os.Lstat(f.Path); f.exists && f.problem == nil && err == nil && info.Mode().IsRegular() {
+		if off := info.ModTime().Sub(expiry).Abs(); off < tolerance {
 			return nil
 		}
-		if f.shown != 0 {
-			if err := os.Chtimes(f.path, expiry, expiry); err == nil {
-				f.shown = state.ValidUntil
-				return nil
-			}
+		if f.change(func() error { return os.Chtimes(f.Path, expiry, expiry) }) == nil { // renewed, or the wall clock was set
+			return f.stillTrue(state)
 		}
 	}
-	if err := f.write(state.Identity, expiry); err != nil {
+	if err := f.change(func() error { return f.write(state.Identity, expiry) }); err != nil {
 		return fmt.Errorf("writing the status file: %w", err)
 	}
-	f.shown = state.ValidUntil
-	if !state.LeadsAt(f.elector.Clock().Now()) { // it took too long
-		return f.match(state, f.elector.Clock().Now())
+	return f.stillTrue(state)
+}
+
+// tolerance is how far the file's mtime may be off before it is set anew: what
+// reading two clocks one after the other costs on a busy machine.
+const tolerance = 10 * time.Millisecond
+
+// stillTrue looks again after a change that may have taken long.
+func (f *StatusFile) stillTrue(state lease.State) error {
+	if !state.LeadsAt(f.Elector.Clock().Now()) {
+		return f.match(state)
 	}
 	return nil
 }
 
+func (f *StatusFile) change(do func() error) error {
+	if f.Touch != nil {
+		return f.Touch(do)
+	}
+	return do()
+}
+
 // write puts the whole file in place at once.
-func (f *statusFile) write(identity string, expiry time.Time) error {
-	temporary := f.path + ".tmp"
+func (f *StatusFile) write(identity string, expiry time.Time) error {
+	temporary := f.Path + ".tmp"
 	err := os.WriteFile(temporary, []byte(identity), 0o644)
 	if err == nil {
 		err = os.Chmod(temporary, 0o644) // whatever the umask
@@ -119,7 +135,7 @@ func (f *statusFile) write(identity string, expiry time.Time) error {
 	}
 	if err == nil {
 		f.exists = true
-		err = os.Rename(temporary, f.path)
+		err = os.Rename(temporary, f.Path)
 	}
 	if err != nil {
 		_ = os.Remove(temporary)
@@ -128,17 +144,17 @@ func (f *statusFile) write(identity string, expiry time.Time) error {
 }
 
 // stuck is the reason why a file that should be gone is not, if so.
-func (f *statusFile) stuck() error {
+func (f *StatusFile) stuck() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.exists && !f.elector.IsLeader() {
+	if f.exists && !f.Elector.IsLeader() {
 		return f.problem
 	}
 	return nil
 }
 
-// gone returns when the file is removed, however often that takes.
-func (f *statusFile) gone(ctx context.Context) error {
+// Gone returns when the file is removed, however often that takes.
+func (f *StatusFile) Gone(ctx context.Context) error {
 	for {
 		f.sync()
 		f.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"sync/atomic"
 	"time"
@@ -44,15 +45,15 @@ func (l *workLock) probe() {
 	}
 }
 
-// watch probes now and then while this pod leads.
-func (l *workLock) watch(ctx context.Context, elector *lease.Elector, every time.Duration) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
+// watch probes about once a second while this pod leads, until it has seen the
+// lock used. An app that has it for a part of the time only is seen sooner or
+// later: the moments are random, so that they can't keep in step with its own.
+func (l *workLock) watch(ctx context.Context, elector *lease.Elector) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(time.Second/2 + rand.N(time.Second)):
 			if elector.IsLeader() && !l.used.Load() {
 				l.probe()
 			}

@@ -1,6 +1,7 @@
 package leasetest
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +15,12 @@ type Clock struct {
 	Rate    float64
 	start   time.Time
 	skipped atomic.Int64
+	wallSet atomic.Int64 // how far the wall clock was set off
 	paused  atomic.Int64 // until when, as time since start
+
+	mu      sync.Mutex
+	stallIn int // after how many readings to stand still; 0: never
+	stalls  time.Duration
 }
 
 // NewClock starts a Clock at the boot time of one hour.
@@ -24,14 +30,54 @@ func NewClock(rate float64) *Clock { return &Clock{Rate: rate, start: time.Now()
 // stopped: the time goes on without it.
 func (c *Clock) Pause(d time.Duration) { c.paused.Store(int64(time.Since(c.start) + d)) }
 
+// Stall stops the process for d right after its n-th reading of this clock from
+// now on: between looking at the time and acting on it.
+func (c *Clock) Stall(n int, d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stallIn, c.stalls = n, d
+}
+
+// SetWall sets the wall clock off by d more. Boot time knows nothing of it.
+func (c *Clock) SetWall(d time.Duration) { c.wallSet.Add(int64(d)) }
+
 // Skip moves this clock on by d before any timer notices, as a pause looks to
 // the process that had it. To other clocks it is a jump.
 func (c *Clock) Skip(d time.Duration) { c.skipped.Add(int64(d)) }
 
 // Now is the boot time of this moment.
 func (c *Clock) Now() time.Duration {
+	c.standStill()
+	now := c.Read()
+	c.stall()
+	return now
+}
+
+// Wall is the wall-clock time of this moment.
+func (c *Clock) Wall() time.Time {
+	c.standStill()
+	now := c.ReadWall()
+	c.stall()
+	return now
+}
+
+// ReadWall is Wall to somebody outside of the process.
+func (c *Clock) ReadWall() time.Time { return time.Now().Add(time.Duration(c.wallSet.Load())) }
+
+func (c *Clock) standStill() {
 	time.Sleep(time.Duration(c.paused.Load()) - time.Since(c.start))
-	return c.Read()
+}
+
+func (c *Clock) stall() {
+	c.mu.Lock()
+	now := c.stallIn == 1
+	c.stallIn = max(0, c.stallIn-1)
+	d := c.stalls
+	c.mu.Unlock()
+	if now {
+		c.Pause(d) // all of the process
+		c.standStill()
+	}
 }
 
 // Read is Now to somebody outside of the process, who a Pause does not hold up.
