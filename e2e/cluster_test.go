@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -92,20 +94,28 @@ func createKindCluster(t *testing.T) (kubeconfig string) {
 	return kubeconfig
 }
 
-// createNamespace makes the namespace anew, with Pod Security's strictest level
-// enforced.
+// createNamespace makes the namespace, with Pod Security's strictest level
+// enforced, and removes it when the test ends.
 func (c *testCluster) createNamespace(t *testing.T) {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}
 	if _, err := c.client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = c.client.CoreV1().Namespaces().Delete(context.Background(), namespace, metav1.DeleteOptions{})
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		err := c.client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})
+		for ; err == nil; time.Sleep(100 * time.Millisecond) {
+			_, err = c.client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		}
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("removing namespace %s: %v", namespace, err)
+		}
 	})
 }
 
-// load puts images of this machine's engine on the nodes.
-func (c *testCluster) load(t *testing.T, images ...string) {
+// loadImages puts images of this machine's engine on the nodes.
+func (c *testCluster) loadImages(t *testing.T, images ...string) {
 	archive, err := exec.CommandContext(t.Context(), "docker", append([]string{"save"}, images...)...).Output()
 	if err != nil {
 		t.Fatalf("docker save %v: %v; `make image example-image` builds them", images, err)
@@ -117,6 +127,18 @@ func (c *testCluster) load(t *testing.T, images ...string) {
 			t.Fatalf("loading %v on %s: %v\n%s", images, node, err, out)
 		}
 	}
+}
+
+// maxImage is the most bytes that the sidecar's image may have.
+const maxImage = 12_000_000
+
+func imageSize(t *testing.T, image string) int {
+	t.Helper()
+	size, err := strconv.Atoi(docker(t, "image", "inspect", "--format", "{{.Size}}", image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
 }
 
 // docker runs a command of the engine's client.

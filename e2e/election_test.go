@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -33,23 +34,29 @@ type election struct {
 	*testCluster
 	*record
 	release string
-	chart   *helmchart.Chart
+	chart   string // its directory
 	helm    *action.Configuration
 	values  map[string]any
 	frozen  map[string]bool // pods whose app was frozen: see violations
 	killed  map[string]bool // pods of which a container was killed on purpose
 }
 
-// exampleChart is charts/example with the library, as `helm dependency update` leaves it.
-func exampleChart(t *testing.T) *helmchart.Chart {
+// exampleChart is a copy of charts/example with the library, as `helm
+// dependency update` leaves it.
+func exampleChart(t *testing.T) (dir string) {
 	root, err := local.Root(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := chart.WithDependencies(root, filepath.Join(root, "charts", "example"), t.TempDir())
-	if err != nil {
+	if dir, err = chart.WithDependencies(root, filepath.Join(root, "charts", "example"), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+// load reads a chart: anew for each use, since Helm writes on what it is given.
+func load(t *testing.T, dir string) *helmchart.Chart {
+	t.Helper()
 	c, err := loader.Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +65,7 @@ func exampleChart(t *testing.T) *helmchart.Chart {
 }
 
 // install installs the chart and returns when its pods are ready.
-func (c *testCluster) install(t *testing.T, example *helmchart.Chart, release string, values map[string]any) *election {
+func (c *testCluster) install(t *testing.T, example, release string, values map[string]any) *election {
 	settings := cli.New()
 	settings.KubeConfig = c.kubeconfig
 	settings.SetNamespace(namespace)
@@ -82,7 +89,7 @@ func (c *testCluster) install(t *testing.T, example *helmchart.Chart, release st
 	})
 	install := action.NewInstall(e.helm)
 	install.ReleaseName, install.Namespace, install.Wait, install.Timeout = release, namespace, true, 2*time.Minute
-	if _, err := install.RunWithContext(t.Context(), example, values); err != nil {
+	if _, err := install.RunWithContext(t.Context(), load(t, example), values); err != nil {
 		t.Fatalf("helm install: %v", err)
 	}
 	return e
@@ -93,7 +100,7 @@ func (e *election) upgrade(values map[string]any) {
 	e.Helper()
 	upgrade := action.NewUpgrade(e.helm)
 	upgrade.Namespace, upgrade.Wait, upgrade.Timeout, upgrade.ReuseValues = namespace, true, 2*time.Minute, true
-	if _, err := upgrade.RunWithContext(e.Context(), e.release, e.chart, values); err != nil {
+	if _, err := upgrade.RunWithContext(e.Context(), e.release, load(e.T, e.chart), values); err != nil {
 		e.Fatalf("helm upgrade: %v", err)
 	}
 }
@@ -131,13 +138,14 @@ func (e *election) follow(ctx context.Context, pod string) {
 	for ctx.Err() == nil {
 		for _, previous := range []bool{true, false} {
 			stream, err := e.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: "app", Follow: !previous, Previous: previous}).Stream(ctx)
-			if apierrors.IsNotFound(err) {
-				return
-			}
 			if err == nil {
 				e.read(pod, stream)
 				_ = stream.Close()
 			}
+		}
+		// The kubelet may not know the pod yet, or no more: the API server does.
+		if _, err := e.client.CoreV1().Pods(namespace).Get(ctx, pod, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+			return
 		}
 		select {
 		case <-ctx.Done():
@@ -193,7 +201,11 @@ func (e *election) gaps(moment time.Time) (longest time.Duration, changes int) {
 // settled fails the test unless things are as they should be after any fault:
 // one pod at work and alone so for two seconds, the leader Service pointing to
 // it and to nothing else, and no promise broken since the beginning.
-func (e *election) settled() {
+func (e *election) settled() { e.Helper(); e.settledWithin(10 * time.Second) }
+
+// settledWithin is settled where the cluster's own controllers need so long to
+// follow a label with the Service's endpoints.
+func (e *election) settledWithin(controllers time.Duration) {
 	e.Helper()
 	now := e.after(time.Time{}, 30*time.Second)
 	for start := time.Now(); time.Since(start) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
@@ -202,7 +214,7 @@ func (e *election) settled() {
 			now = w
 		}
 	}
-	e.serviceHas(now.Pod, 10*time.Second)
+	e.serviceHas(now.Pod, controllers)
 	for _, v := range violations(e.windows(), e.frozen) {
 		e.Error(v)
 	}
@@ -268,7 +280,8 @@ func (e *election) explain() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	lease, err := e.client.CoordinationV1().Leases(namespace).Get(ctx, e.leaseName(), metav1.GetOptions{})
-	e.Logf("Lease: %+v %v", lease.Spec, err)
+	spec, _ := json.Marshal(lease.Spec)
+	e.Logf("Lease: %s %v", spec, err)
 	pods, _ := e.pods(ctx)
 	for _, p := range pods {
 		e.Logf("%s on %s, %s, role %q", p.Name, p.Spec.NodeName, p.Status.Phase, p.Labels["role"])

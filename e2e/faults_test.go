@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -72,20 +73,50 @@ func (e *election) cutOff(node, pod string) (heal func()) {
 }
 
 // stopAPIServer ends the API server and keeps it from coming back. The returned
-// function brings it back and returns when it is ready.
-func (e *election) stopAPIServer() (start func()) {
+// function brings it back, waits until it is ready and the pods of every node
+// that has pods of this election can reach it again, which takes kube-proxy a
+// while, and returns when the first of them could.
+func (e *election) stopAPIServer() (start func() time.Time) {
 	e.Helper()
 	node := e.controlPlane(e.T)
 	const there, away = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/kube-apiserver.yaml"
 	undo(e.T, "exec", node, "mv", "-n", away, there)
 	docker(e.T, "exec", node, "mv", there, away)
 	docker(e.T, "exec", node, "sh", "-c", "for i in $(seq 600); do pgrep -x kube-apiserver >/dev/null || exit 0; sleep 0.1; done; echo still there; exit 1")
-	return func() {
+	return func() time.Time {
 		docker(e.T, "exec", node, "mv", away, there)
 		err := wait.PollUntilContextTimeout(e.Context(), 100*time.Millisecond, 3*time.Minute, true, e.ready)
 		if err != nil {
 			e.Fatalf("the API server does not come back: %v", err)
 		}
+		service, err := e.client.CoreV1().Services("default").Get(e.Context(), "kubernetes", metav1.GetOptions{})
+		if err != nil {
+			e.Fatal(err)
+		}
+		pods, err := e.pods(e.Context())
+		if err != nil {
+			e.Fatal(err)
+		}
+		reached, nodes := make(chan error), map[string]bool{}
+		for _, p := range pods {
+			if nodes[p.Spec.NodeName] {
+				continue
+			}
+			nodes[p.Spec.NodeName] = true
+			go func() {
+				reached <- exec.CommandContext(e.Context(), "docker", "exec", p.Spec.NodeName, "sh", "-c", fmt.Sprintf(
+					"for i in $(seq 900); do curl -sfk -m 1 -o /dev/null https://%s/readyz && exit 0; sleep 0.1; done; exit 1", service.Spec.ClusterIP)).Run()
+			}()
+		}
+		first := time.Time{}
+		for range nodes {
+			if err := <-reached; err != nil {
+				e.Errorf("a node's pods can't reach the API server again: %v", err)
+			} else if first.IsZero() {
+				first = time.Now()
+			}
+		}
+		return first
 	}
 }
 

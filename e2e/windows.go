@@ -48,16 +48,17 @@ type record struct {
 func newRecord() *record { return &record{seen: map[string]bool{}, lines: map[string][]line{}} }
 
 // add takes in a line of a pod's log. The same line, read again after a broken
-// stream, counts once.
+// stream, counts once; what is not the app's, such as the kubelet's word that
+// there is no log yet, doesn't count.
 func (r *record) add(pod, raw string) {
+	l := line{}
+	if err := json.Unmarshal([]byte(raw), &l); err != nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if key := pod + raw; !r.seen[key] {
 		r.seen[key] = true
-		l := line{}
-		if err := json.Unmarshal([]byte(raw), &l); err != nil {
-			l = line{Msg: raw}
-		}
 		r.lines[pod] = append(r.lines[pod], l)
 	}
 }
