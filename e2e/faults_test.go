@@ -10,6 +10,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -28,6 +29,15 @@ func (e *election) deletePod(pod string, seconds int64) {
 		options.GracePeriodSeconds = &seconds
 	}
 	if err := e.client.CoreV1().Pods(namespace).Delete(e.Context(), pod, options); err != nil {
+		e.Fatal(err)
+	}
+}
+
+// deleteFirst has the ReplicaSet delete this pod before others when it scales down.
+func (e *election) deleteFirst(pod string) {
+	e.Helper()
+	patch := []byte(`{"metadata":{"annotations":{"controller.kubernetes.io/pod-deletion-cost":"-1"}}}`)
+	if _, err := e.client.CoreV1().Pods(namespace).Patch(e.Context(), pod, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		e.Fatal(err)
 	}
 }

@@ -132,13 +132,13 @@ var scenarios = []struct {
 		return e.allHandedOver(start)
 	}},
 	{"Deployment scaled 3 to 1 to 5", false, nil, poll, "longest time with nobody at work", func(e *election) time.Duration {
-		start := e.leader().Begin
+		old := e.leader()
+		e.deleteFirst(old.Pod)
 		e.upgrade(map[string]any{"replicas": 1})
 		e.settled()
 		e.upgrade(map[string]any{"replicas": 5})
 		e.settled()
-		longest, _ := e.gaps(start)
-		return longest
+		return e.handedOver(old)
 	}},
 	{"Lease deleted under a live leader", false, withLease(shortLease), poll, "until it was back", func(e *election) time.Duration {
 		old := e.leader()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -20,15 +21,17 @@ type kind int
 const (
 	none kind = iota
 	read
+	restore // a deleted Lease is put back for its holder
 	claim   // a write that begins a term
 	renew   // a write that prolongs it
 	release // a write that ends it
 )
 
+// isWrite says whether the request is about a term of ours.
 func (k kind) isWrite() bool { return k >= claim }
 
 func (k kind) String() string {
-	return [...]string{"nothing", "reading", "claiming", "renewing", "releasing"}[k]
+	return [...]string{"nothing", "reading", "putting back", "claiming", "renewing", "releasing"}[k]
 }
 
 // answer is how a request ended.
@@ -47,13 +50,16 @@ type answer struct {
 func (c *campaign) send(request kind, now time.Duration) {
 	a := answer{request: request, verb: "get", sent: now, version: c.version}
 	var desired *coordinationv1.Lease
+	if request == restore {
+		desired, a.verb = c.putBack(), "create"
+	}
 	if request.isWrite() {
 		desired = c.desired(request)
 		a.verb = "update"
 		if desired.ResourceVersion == "" {
 			a.verb = "create"
 		}
-		a.write = write{renewTime: *desired.Spec.RenewTime, sent: now, base: desired.ResourceVersion}
+		a.write = write{renewTime: *desired.Spec.RenewTime, sent: now, base: desired.ResourceVersion, restores: request == renew && a.verb == "create"}
 		if len(c.writes) == maxUnknown { // an API server that loses every answer
 			c.writes = c.writes[1:]
 		}
@@ -116,6 +122,22 @@ func (c *campaign) desired(request kind) *coordinationv1.Lease {
 	return l
 }
 
+// putBack is the record of a holder whose Lease was deleted, marked so that
+// nobody takes it for a renewal: it is waited out from now on.
+func (c *campaign) putBack() *coordinationv1.Lease {
+	now, seconds, held := c.renewTime(), int32(c.term.duration/time.Second), c.term.held.DeepCopy()
+	l := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: c.cfg.Namespace, Name: c.cfg.Name, Labels: held.Labels, Annotations: held.Annotations},
+		Spec:       held.Spec,
+	}
+	l.Spec.RenewTime, l.Spec.LeaseDurationSeconds = &now, &seconds
+	if l.Annotations == nil {
+		l.Annotations = map[string]string{}
+	}
+	l.Annotations[IncarnationAnnotation] = putBackFor + strings.TrimPrefix(incarnationOf(held), putBackFor)
+	return l
+}
+
 // renewTime is the wall-clock time, moved on where needed so that it names one
 // write alone.
 func (c *campaign) renewTime() metav1.MicroTime {
@@ -140,7 +162,7 @@ func (c *campaign) answered(a answer, now time.Duration) {
 	if now-a.sent < c.cfg.RetryPeriod {
 		c.slow = 0
 	}
-	if a.request == read {
+	if !a.request.isWrite() {
 		c.pollAt = now + c.jitter(c.cfg.RetryPeriod)
 	} else {
 		c.writes = []write{a.write} // those before it were decided on older versions: they can't land now
@@ -160,8 +182,11 @@ func (c *campaign) answered(a answer, now time.Duration) {
 			c.lead(w)
 		}
 	}
-	if a.request == release {
+	switch a.request {
+	case release:
 		c.log.Info("released the Lease", "transitions", c.token)
+	case restore:
+		c.log.Warn("the Lease was deleted and is put back: its holder keeps it, or it is waited out", "leader", c.term.holder)
 	}
 }
 

@@ -39,6 +39,7 @@ type campaign struct {
 	answers   chan answer
 	notBefore time.Duration // no request before
 	pollAt    time.Duration // next read of a follower that has no watch
+	restoreAt time.Duration // when a deleted Lease is put back, unless its holder does so before
 	failures  int           // consecutive, for the back-off
 	conflicts int           // writes of a leader refused in a row because the Lease had changed
 	slow      int           // doublings of the attempt's timeout
@@ -61,6 +62,7 @@ type write struct {
 	renewTime metav1.MicroTime
 	sent      time.Duration
 	base      string // the resourceVersion it replaces: it can't land on another
+	restores  bool   // it put a deleted Lease back, which any number may have had meanwhile
 }
 
 // wake is the first thing that runs after every wait, which may have been a
@@ -119,11 +121,10 @@ func (c *campaign) act(now time.Duration) time.Duration {
 
 // next is the state machine: the one request to make, and when.
 func (c *campaign) next() (request kind, at time.Duration) {
-	lost := c.term.lease == nil || holderOf(c.term.lease) == "" && !isRelease(c.term.lease)
 	switch {
 	case !c.fresh:
 		return read, c.notBefore
-	case c.validUntil != 0 && lost && c.releaseBy == 0: // S10: the Lease was deleted or wiped under us
+	case c.validUntil != 0 && c.lost() && c.releaseBy == 0:
 		return renew, c.notBefore
 	case c.resigning && c.releaseBy == 0 && c.mine(): // the app is still stopping
 		return renew, max(c.renewAt, c.notBefore)
@@ -133,6 +134,10 @@ func (c *campaign) next() (request kind, at time.Duration) {
 		return none, never
 	case c.mine():
 		return renew, max(c.renewAt, c.notBefore)
+	case c.term.lease == nil && c.term.held != nil:
+		// Whether it was absent all the time since we learnt of it can't be
+		// known. A record that is there again can be waited out (S2, S3).
+		return restore, max(c.restoreAt, c.notBefore)
 	}
 	free := max(c.term.end, c.notBefore, c.resumeAt)
 	if !c.watch.up {
@@ -141,6 +146,14 @@ func (c *campaign) next() (request kind, at time.Duration) {
 		}
 	}
 	return claim, free
+}
+
+// lost says that our term's record was taken away under it: deleted, wiped, or
+// put back by a follower (S10). The term goes on.
+func (c *campaign) lost() bool {
+	l := c.term.lease
+	return l == nil || holderOf(l) == "" && !isRelease(l) ||
+		c.validUntil != 0 && holderOf(l) == c.cfg.Identity && incarnationOf(l) == putBackFor+c.incarnation
 }
 
 // mine says that the stored record was written by this very process.
@@ -154,8 +167,12 @@ func (c *campaign) landed() *write {
 		return nil
 	}
 	for i := range c.writes {
-		if c.writes[i].renewTime.Time.Equal(l.Spec.RenewTime.Time) {
-			return &c.writes[i]
+		w := &c.writes[i]
+		if w.restores && c.validUntil == 0 {
+			continue // it may have landed after our term, and on another's that was deleted too
+		}
+		if w.renewTime.Time.Equal(l.Spec.RenewTime.Time) {
+			return w
 		}
 	}
 	return nil
@@ -167,7 +184,9 @@ func (c *campaign) observe(l *coordinationv1.Lease, now time.Duration) {
 	c.term.observe(l, now, c.cfg.LeaseDuration)
 	c.synced = true
 	if l != nil {
-		c.version = l.ResourceVersion
+		c.version, c.restoreAt = l.ResourceVersion, 0
+	} else if c.restoreAt == 0 {
+		c.restoreAt = now + c.jitter(c.cfg.RetryPeriod)
 	}
 	own := holderOf(l) == c.cfg.Identity
 	if first && own && incarnationOf(l) != "" && incarnationOf(l) == c.cfg.PreviousIncarnation {
@@ -180,8 +199,8 @@ func (c *campaign) observe(l *coordinationv1.Lease, now time.Duration) {
 	if c.term.holder != holder {
 		c.log.Info("leader changed", "leader", c.term.holder, "transitions", c.term.transitions)
 	}
-	if l == nil || holderOf(l) == "" && !isRelease(l) {
-		return // deleted or wiped: our own term, if we have one, goes on (S10)
+	if c.lost() {
+		return
 	}
 	if own && c.term.end > now && (c.validUntil != 0 || first) {
 		c.log.Error("another process holds the Lease under this identity: identities must be unique among the replicas (set IDENTITY; pods with hostNetwork share their node's hostname). It is waited out",

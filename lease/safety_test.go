@@ -481,9 +481,56 @@ func TestS10_ALeaseDeletedUnderALiveTermIsNotFree(t *testing.T) {
 			w.Delete(namespace, name)
 			sleep(leaseDuration - time.Millisecond)
 			w.leads(false, a)
-			sleep(time.Millisecond)
-			w.leads(true, a)
+			w.takesOver(a, retryPeriod+time.Millisecond)
 			equal(w, "transitions carried on", *w.lease().Spec.LeaseTransitions, 8)
+		})
+	})
+	t.Run("a follower puts it back for a holder that is cut off", func(t *testing.T) {
+		inFakeTime(t, func(w *world) {
+			a, b := w.start("a"), w.start("b")
+			w.kill(a) // from now on it can't put its Lease back
+			w.Delete(namespace, name)
+			sleep(retryPeriod)
+			equal(w, "holder", w.holder(), "a")
+			// its term goes on when it is reached again
+			w.OnRequest(nil)
+			sleep(leaseDuration)
+			w.leads(true, a)
+			w.leads(false, b)
+			equal(w, "incarnation", w.lease().Annotations[lease.IncarnationAnnotation], a.Incarnation())
+			equal(w, "transitions", *w.lease().Spec.LeaseTransitions, 0)
+		})
+	})
+	t.Run("a follower that learnt late of an earlier deletion", func(t *testing.T) { // found by TestSimulation
+		inFakeTime(t, func(w *world) {
+			a := w.start("a")
+			var late atomic.Int64
+			w.OnRequest(func(r leasetest.Request) leasetest.Fault {
+				if r.Client == "b" && r.Verb == "watch" {
+					return leasetest.Fault{EventDelay: time.Duration(late.Load())}
+				}
+				if r.Client == "a" && late.Load() > 0 {
+					return leasetest.Fault{DropRequest: true}
+				}
+				return leasetest.Fault{}
+			})
+			b := w.start("b")
+			// given a Lease that is deleted, at once put back by its leader, and deleted
+			// again much later, while b hangs behind after the first time
+			w.Delete(namespace, name)
+			b.clock.Stall(1, 17*time.Second)
+			sleep(16 * time.Second)
+			w.leads(true, a)
+			late.Store(1)
+			w.Delete(namespace, name)
+			// when b wakes up, it does not take the absent Lease of a live term
+			for range 100 {
+				sleep(100 * time.Millisecond)
+				if a.IsLeader() && b.IsLeader() {
+					t.Fatalf("two leaders\n%s", b.log)
+				}
+			}
+			w.takesOver(b, leaseDuration)
 		})
 	})
 	t.Run("a follower that missed the last renewals waits too", func(t *testing.T) { // found by TestSimulation, seed 25

@@ -12,11 +12,16 @@ import (
 // It tells two processes apart that use one holderIdentity.
 const IncarnationAnnotation = "leader-elector/incarnation"
 
+// putBackFor stands before the holder's incarnation in the record of a deleted
+// Lease that a follower has put back.
+const putBackFor = "put-back-for:"
+
 // term is what this replica knows of the tenure of whoever holds the Lease.
 // Only observe changes it; nothing here reads a clock or renewTime's value.
 type term struct {
 	lease       *coordinationv1.Lease // newest version received; nil while there is none
 	holder      string                // holderIdentity of the tenure; empty when it was released
+	held        *coordinationv1.Lease // holder's newest record, kept when the Lease is deleted
 	incarnation string                // the process behind holder, where it says so
 	previous    string                // the holder before this one
 	end         time.Duration         // boot time from which anyone may take the Lease
@@ -45,7 +50,7 @@ func (t *term) observe(l *coordinationv1.Lease, at, unset time.Duration) {
 	holder := holderOf(l)
 	switch {
 	case isRelease(l):
-		t.previous, t.holder, t.end = firstOf(t.holder, t.previous), "", at
+		t.previous, t.holder, t.held, t.end = firstOf(t.holder, t.previous), "", nil, at
 	case holder == "":
 		t.outlive(at) // never held, or wiped by hand
 	default:
@@ -56,7 +61,7 @@ func (t *term) observe(l *coordinationv1.Lease, at, unset time.Duration) {
 			t.duration = 0
 		}
 		t.duration = max(t.duration, durationOf(l, unset))
-		t.holder, t.incarnation = holder, incarnationOf(l)
+		t.holder, t.held, t.incarnation = holder, l, incarnationOf(l)
 		// The longest duration that this holder was seen with: one that was
 		// edited to be shorter doesn't tell it so.
 		t.end = max(t.end, at+t.duration)

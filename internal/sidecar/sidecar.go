@@ -79,7 +79,7 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	config.UserAgent = "leader-election-sidecar/" + version
 	config.Wrap(counts.wrap)
 
-	file := &StatusFile{Path: s.dir.path, Logger: log}
+	var file *StatusFile
 	lock := &workLock{path: s.dir.path + ".lock", log: log}
 	var label *podLabel
 	election := s.cfg.Election()
@@ -107,7 +107,7 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 		return err
 	}
 	defer alarm.Close()
-	file.Elector = elector
+	file = NewStatusFile(s.dir.path, elector, log)
 	election.Complete()
 
 	followers, end := context.WithCancel(context.WithoutCancel(ctx))

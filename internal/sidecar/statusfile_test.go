@@ -32,7 +32,7 @@ func followOver(t *testing.T, config *rest.Config) *StatusFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &StatusFile{Path: filepath.Join(t.TempDir(), "leader_status"), Elector: elector, Logger: slog.New(slog.DiscardHandler)}
+	f := NewStatusFile(filepath.Join(t.TempDir(), "leader_status"), elector, slog.New(slog.DiscardHandler))
 	alarm, err := elector.Clock().NewAlarm()
 	if err != nil {
 		t.Fatal(err)
@@ -163,9 +163,9 @@ func TestS8_AStallBetweenTheClocksProlongsNothing(t *testing.T) {
 				return err
 			}
 			// given a file that has to be written again
-			f.mu.Lock()
+			f.turn <- struct{}{}
 			f.Touch = touched
-			f.mu.Unlock()
+			<-f.turn
 			_ = os.Remove(f.Path)
 			// when the process stands still after one of its next looks at a clock
 			clock.Stall(readings+1, 20*time.Second)

@@ -30,6 +30,13 @@ func NewClock(rate float64) *Clock { return &Clock{Rate: rate, start: time.Now()
 // stopped: the time goes on without it.
 func (c *Clock) Pause(d time.Duration) { c.paused.Store(int64(time.Since(c.start) + d)) }
 
+// Paused says whether a Pause is on or a Stall is to come.
+func (c *Clock) Paused() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stallIn > 0 || time.Duration(c.paused.Load()) > time.Since(c.start)
+}
+
 // Stall stops the process for d right after its n-th reading of this clock from
 // now on: between looking at the time and acting on it.
 func (c *Clock) Stall(n int, d time.Duration) {
@@ -62,7 +69,9 @@ func (c *Clock) Wall() time.Time {
 }
 
 // ReadWall is Wall to somebody outside of the process.
-func (c *Clock) ReadWall() time.Time { return time.Now().Add(time.Duration(c.wallSet.Load())) }
+func (c *Clock) ReadWall() time.Time {
+	return c.start.Add(time.Duration(float64(time.Since(c.start))*c.Rate) + time.Duration(c.wallSet.Load()))
+}
 
 func (c *Clock) standStill() {
 	time.Sleep(time.Duration(c.paused.Load()) - time.Since(c.start))

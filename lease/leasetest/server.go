@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -34,6 +35,7 @@ type Server struct {
 	requests map[string]int
 	seen     int
 	fault    func(Request) Fault
+	onStore  func(client string, l *coordinationv1.Lease)
 }
 
 type change struct {
@@ -55,6 +57,14 @@ func (s *Server) OnRequest(fault func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
+}
+
+// OnStore sets a function that is told of each version of a Lease that a client
+// (by its User-Agent) has stored, at that moment. It must not call the Server.
+func (s *Server) OnStore(told func(client string, l *coordinationv1.Lease)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onStore = told
 }
 
 // Config reaches the Server without a socket. The client is told apart by name.
@@ -231,14 +241,25 @@ func (s *Server) apply(req Request, namespace, name string) (*coordinationv1.Lea
 	case req.Verb == "get":
 		return old, http.StatusOK, nil
 	case req.Verb == "create":
-		return s.store(req.Lease), http.StatusCreated, nil
+		return s.accept(req), http.StatusCreated, nil
 	case req.Verb != "update":
 		return nil, 0, apierrors.NewMethodNotSupported(leases, req.Verb)
 	case req.Lease.ResourceVersion != "" && req.Lease.ResourceVersion != old.ResourceVersion:
 		return nil, 0, apierrors.NewConflict(leases, name, fmt.Errorf("the object has been modified"))
 	}
-	req.Lease.UID = old.UID
-	return s.store(req.Lease), http.StatusOK, nil
+	req.Lease.UID, req.Lease.ResourceVersion, req.Lease.TypeMeta = old.UID, old.ResourceVersion, old.TypeMeta
+	if equality.Semantic.DeepEqual(req.Lease, old) { // an update that changes nothing makes no new version
+		return old, http.StatusOK, nil
+	}
+	return s.accept(req), http.StatusOK, nil
+}
+
+func (s *Server) accept(req Request) *coordinationv1.Lease {
+	l := s.store(req.Lease)
+	if s.onStore != nil {
+		s.onStore(req.Client, l)
+	}
+	return l
 }
 
 // watch streams changes after the requested revision, or from what is stored.

@@ -1,0 +1,190 @@
+package lease_test
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+
+	"github.com/leader-elector/leader-elector/lease"
+)
+
+// A write that landed protects its holder: nobody may lead until the record's
+// own duration has passed, by the clock of whoever waits.
+type grant struct {
+	landed   time.Time
+	duration time.Duration
+}
+
+// oracle judges what the processes show to the world, by what the API server
+// has truly stored. It sees every moment at which a process may begin to lead.
+type oracle struct {
+	players    []*player
+	grants     map[*player]grant // of the processes whose last write landed, until one takes over
+	landed     map[*player]time.Time
+	tokens     map[string]int32 // highest leaseTransitions by uid of the Lease
+	holders    map[string]string
+	violations []string
+	overstays  int // overlaps in which our side kept the rules: client-go's
+	steps      int // moments judged
+	terms      int // beginnings of ours
+}
+
+// tolerance is what whole nanoseconds and rounded clock rates may cost.
+const tolerance = time.Millisecond
+
+func (s *simulation) join(p *player) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.players = append(s.players, p)
+}
+
+func (s *simulation) violation(format string, args ...any) {
+	s.violations = append(s.violations, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...))
+	s.note("%s", s.violations[len(s.violations)-1])
+}
+
+// check looks at all processes. Leadership begins only at moments at which it
+// is called: when an Elector publishes, a peer calls back, or a file is changed.
+func (s *simulation) check() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steps++
+	now := time.Now()
+	var leading, began []*player
+	for _, p := range s.players {
+		view := p.view()
+		if view && !p.viewed {
+			began = append(began, p)
+		}
+		p.viewed = view
+		if view {
+			leading = append(leading, p)
+		}
+	}
+	for _, p := range began {
+		s.note("%s leads", p.process)
+		if p.elector != nil {
+			s.terms++
+		}
+	}
+	for i, p := range leading {
+		if p.elector != nil {
+			s.mayStay(p, now)
+		}
+		for _, q := range leading[:i] {
+			if !contains(began, p) && !contains(began, q) {
+				continue // judged when it began
+			}
+			if p.elector != nil && q.elector != nil {
+				s.violation("two leaders: %s and %s", q.process, p.process)
+			} else {
+				s.overstays++
+				s.note("%s and %s lead, one of them client-go's", q.process, p.process)
+			}
+		}
+	}
+}
+
+// takesOver judges a write: no other's term may be protected any more. It ends
+// those terms.
+func (s *simulation) takesOver(p *player, now time.Time) {
+	for q, g := range s.grants {
+		if q == p {
+			continue
+		}
+		delete(s.grants, q)
+		wait := time.Duration(float64(g.duration) / p.clock.Rate)
+		if early := g.landed.Add(wait).Sub(now); early > tolerance && p.elector != nil {
+			s.violation("%s took over %v before the term of %s was over", p.process, early, q.process)
+		}
+	}
+}
+
+// mayStay: the last write that landed is not older than the renew deadline.
+func (s *simulation) mayStay(p *player, now time.Time) {
+	deadline := time.Duration(float64(renewDeadline) / p.clock.Rate)
+	landed, any := s.landed[p]
+	if late := now.Sub(landed.Add(deadline)); !any || late > tolerance {
+		s.violation("%s leads %v after its renew deadline (a write landed: %v)", p.process, late, any)
+	}
+}
+
+// stored takes in a version of the Lease that a process has written.
+func (s *simulation) stored(process string, l *coordinationv1.Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steps++
+	var p *player
+	for _, q := range s.players {
+		if q.process == process {
+			p = q
+		}
+	}
+	holder, uid, token := "", string(l.UID), int32(0)
+	if l.Spec.HolderIdentity != nil {
+		holder = *l.Spec.HolderIdentity
+	}
+	if l.Spec.LeaseTransitions != nil {
+		token = *l.Spec.LeaseTransitions
+	}
+	if holder == "" {
+		s.note("%s releases", process)
+		delete(s.grants, p)
+		if p.elector != nil && p.view() {
+			s.violation("%s released while it leads", process)
+		}
+		if p.working.Load() {
+			s.violation("%s released while its app, told to stop, still works", process)
+		}
+		return
+	}
+	if strings.HasPrefix(l.Annotations[lease.IncarnationAnnotation], "put-back-for:") {
+		s.note("%s puts the Lease of %s back", process, holder)
+		s.holders[uid], s.tokens[uid] = holder, token
+		return
+	}
+	s.takesOver(p, time.Now())
+	s.landed[p] = time.Now()
+	s.grants[p] = grant{time.Now(), time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second}
+	if s.holders[uid] == holder {
+		return
+	}
+	s.note("%s holds, token %d", process, token)
+	if highest, known := s.tokens[uid]; known && token <= highest && p.elector != nil {
+		s.violation("%s took over with token %d after %d", process, token, highest)
+	}
+	s.tokens[uid], s.holders[uid] = max(token, s.tokens[uid]), holder
+}
+
+// forget is for a process whose death its successor has proof of.
+func (s *simulation) forget(p *player) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.grants, p)
+	p.leftover = time.Time{}
+}
+
+func (s *simulation) note(format string, args ...any) {
+	s.tracing.Lock()
+	defer s.tracing.Unlock()
+	s.trace = append(s.trace, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (s *simulation) story() string {
+	lines := append([]string{}, s.trace...)
+	for _, p := range s.players {
+		lines = append(lines, fmt.Sprintf("--- log of %s, clock rate %.3f\n%s", p.process, p.clock.Rate, p.log))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func contains(players []*player, p *player) bool {
+	for _, q := range players {
+		if q == p {
+			return true
+		}
+	}
+	return false
+}

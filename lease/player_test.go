@@ -1,0 +1,240 @@
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/leader-elector/leader-elector/internal/sidecar"
+	"github.com/leader-elector/leader-elector/lease"
+	"github.com/leader-elector/leader-elector/lease/leasetest"
+)
+
+// player is one process of the simulation: an Elector with its status file and
+// the app beside it, or client-go's LeaderElector.
+type player struct {
+	identity string
+	process  string // tells apart the processes of one identity; the User-Agent
+	clock    *leasetest.Clock
+	log      *leasetest.Buffer
+	stop     context.CancelFunc
+	ended    chan struct{}
+
+	elector  *lease.Elector // nil: a client-go peer
+	file     *sidecar.StatusFile
+	lockUsed bool        // the app holds the work lock while it works
+	working  atomic.Bool // the app works on although it was told to stop
+	disk     atomic.Int32
+
+	callback atomic.Bool // a peer's callbacks say that it leads
+
+	dead     atomic.Bool // killed: only its file is left
+	leftover time.Time   // that file's mtime
+	viewed   bool        // led when last looked at
+}
+
+// What the disk of a player does.
+const (
+	diskWorks int32 = iota
+	diskIsSlow
+	diskFails
+)
+
+// view is the outside view of leadership: /leader says yes, or the status file
+// is there and its mtime lies in the future, whether or not the process runs.
+func (p *player) view() bool {
+	switch {
+	case p.dead.Load():
+		return p.leftover.After(p.clock.ReadWall())
+	case p.elector == nil:
+		return p.callback.Load()
+	case p.elector.State().LeadsAt(p.clock.Read()):
+		return true
+	}
+	return p.mtime().After(p.clock.ReadWall())
+}
+
+func (p *player) mtime() (t time.Time) {
+	if info, err := os.Stat(p.file.Path); err == nil {
+		t = info.ModTime()
+	}
+	return t
+}
+
+// startOurs runs an Elector and its status file. A player before it is an
+// earlier process of the same container.
+func (s *simulation) startOurs(identity string, before *player) *player {
+	s.started++
+	p := &player{
+		identity: identity, process: s.processName(identity), log: &leasetest.Buffer{}, ended: make(chan struct{}),
+		lockUsed: s.random.IntN(2) == 0,
+	}
+	p.clock = s.newClock()
+	cfg := lease.Config{
+		REST: s.Config(p.process), Namespace: namespace, Name: name, Identity: identity, Clock: p.clock,
+		Logger: slog.New(slog.NewTextHandler(p.log, nil)),
+	}
+	if before != nil { // on the same machine; the kernel has said that it is dead, and its file is removed first
+		cfg.Clock, p.clock = before.clock, before.clock
+		cfg.PreviousIncarnation = before.elector.Incarnation()
+	}
+	random, turn := rand.New(rand.NewPCG(s.random.Uint64(), 0)), sync.Mutex{}
+	below := func(d time.Duration) time.Duration {
+		turn.Lock()
+		defer turn.Unlock()
+		return time.Duration(random.Int64N(int64(d)))
+	}
+	cfg.BeforeRelease = func(ctx context.Context) error { return p.drain(ctx, below) }
+	if s.mutation.config != nil {
+		s.mutation.config(s, &cfg)
+	}
+	if s.mutation.transport != nil {
+		cfg.REST.Transport = s.mutation.transport(identity, cfg.REST.Transport)
+	}
+	var err error
+	if p.elector, err = lease.New(cfg); err != nil {
+		s.Fatal(err)
+	}
+	jitter := rand.New(rand.NewPCG(s.random.Uint64(), 2))
+	p.elector.SetRandom(jitter.Float64)
+	p.file = sidecar.NewStatusFile(filepath.Join(s.dir, p.process), p.elector, slog.New(slog.DiscardHandler))
+	p.file.Touch = func(change func() error) error {
+		switch p.disk.Load() {
+		case diskIsSlow:
+			time.Sleep(below(3 * time.Second))
+		case diskFails:
+			return errors.New("the simulation's disk fails")
+		}
+		return change()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	alarm, err := cfg.Clock.NewAlarm()
+	if err != nil {
+		s.Fatal(err)
+	}
+	life, over := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { p.file.Run(life, alarm); alarm.Close() })
+	running.Go(func() {
+		for states := p.elector.States(); ; {
+			select {
+			case <-states:
+				s.check()
+			case <-life.Done():
+				return
+			}
+		}
+	})
+	running.Go(func() {
+		defer over()
+		if err := p.elector.Run(ctx); err != nil {
+			s.Error(err)
+		}
+		if !p.dead.Load() {
+			_ = p.file.Gone(life)
+		}
+	})
+	go func() { running.Wait(); close(p.ended) }()
+	s.Cleanup(func() { cancel(); over(); <-p.ended })
+	s.join(p)
+	return p
+}
+
+// drain is what the sidecar does before it releases (S6): the file goes, the
+// app is waited for.
+func (p *player) drain(ctx context.Context, below func(time.Duration) time.Duration) error {
+	if p.dead.Load() {
+		return lease.ErrKeepLease
+	}
+	if err := p.file.Gone(ctx); err != nil {
+		return err
+	}
+	const releaseDelay = leaseDuration - renewDeadline
+	wait, work := time.Duration(releaseDelay), below(releaseDelay)
+	if p.lockUsed { // it is waited for as long as it takes
+		work = below(20 * time.Second)
+		wait = work
+	}
+	p.working.Store(true)
+	stopped := time.AfterFunc(work, func() { p.working.Store(false) })
+	defer stopped.Stop()
+	defer p.working.Store(false)
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// startPeer runs client-go's LeaderElector, again and again.
+func (s *simulation) startPeer(identity string, releaseOnCancel bool) *player {
+	s.started++
+	p := &player{identity: identity, process: s.processName(identity), clock: leasetest.NewClock(1), log: &leasetest.Buffer{}, ended: make(chan struct{})}
+	cfg := s.Config(p.process)
+	cfg.ContentType, cfg.Timeout, cfg.QPS = "application/json", renewDeadline/2, -1
+	client := kubernetes.NewForConfigOrDie(cfg).CoordinationV1()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	go func() {
+		defer close(p.ended)
+		for ctx.Err() == nil {
+			elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+				Lock: &resourcelock.LeaseLock{
+					LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Client: client,
+					LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+				},
+				LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: releaseOnCancel,
+				Callbacks: leaderelection.LeaderCallbacks{
+					OnStartedLeading: func(ctx context.Context) {
+						if ctx.Err() == nil {
+							p.callback.Store(true)
+							s.check()
+						}
+					},
+					OnStoppedLeading: func() { p.callback.Store(false) },
+				},
+			})
+			if err != nil {
+				s.Error(err)
+				return
+			}
+			elector.Run(ctx)
+		}
+	}()
+	s.Cleanup(func() { cancel(); <-p.ended })
+	s.join(p)
+	return p
+}
+
+// kill ends a process as SIGKILL does. What it had under way may still arrive.
+func (s *simulation) kill(p *player) {
+	s.mu.Lock()
+	if p.elector != nil {
+		p.leftover = p.mtime()
+	}
+	p.dead.Store(true)
+	p.callback.Store(false)
+	p.disk.Store(diskWorks) // so that its goroutines can end
+	s.mu.Unlock()
+	s.cutOff(p, true)
+	p.stop()
+}
+
+// roundTripper is a RoundTripper made of a function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
