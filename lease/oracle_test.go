@@ -28,7 +28,11 @@ type oracle struct {
 	violations []string
 	overstays  int // overlaps in which our side kept the rules: client-go's
 	steps      int // moments judged
-	terms      int // beginnings of ours
+
+	appOverlaps int           // how often somebody began to lead beside an app at work
+	appOverlap  time.Duration // for how long, at most
+	overlapped  time.Time     // since when, if so
+	terms       int           // beginnings of ours
 }
 
 // tolerance is what whole nanoseconds and rounded clock rates may cost.
@@ -69,6 +73,7 @@ func (s *simulation) check() {
 			s.terms++
 		}
 	}
+	s.judgeApps(leading, began, now)
 	for i, p := range leading {
 		if p.elector != nil {
 			s.mayStay(p, now)
@@ -84,6 +89,30 @@ func (s *simulation) check() {
 				s.note("%s and %s lead, one of them client-go's", q.process, p.process)
 			}
 		}
+	}
+}
+
+// judgeApps looks for an app that works beside another's leadership.
+func (s *simulation) judgeApps(leading, began []*player, now time.Time) {
+	beside := false
+	for _, p := range leading {
+		for _, q := range s.players {
+			if q != p && q.working.Load() && !q.dead.Load() && !q.viewed {
+				beside = true
+				if contains(began, p) {
+					s.appOverlaps++
+				}
+			}
+		}
+	}
+	if !s.overlapped.IsZero() {
+		s.appOverlap = max(s.appOverlap, now.Sub(s.overlapped))
+	}
+	switch {
+	case !beside:
+		s.overlapped = time.Time{}
+	case s.overlapped.IsZero():
+		s.overlapped = now
 	}
 }
 
@@ -135,7 +164,7 @@ func (s *simulation) stored(process string, l *coordinationv1.Lease) {
 		if p.elector != nil && p.view() {
 			s.violation("%s released while it leads", process)
 		}
-		if p.working.Load() {
+		if p.elector != nil && p.working.Load() {
 			s.violation("%s released while its app, told to stop, still works", process)
 		}
 		return

@@ -43,6 +43,18 @@ type player struct {
 	dead     atomic.Bool // killed: only its file is left
 	leftover time.Time   // that file's mtime
 	viewed   bool        // led when last looked at
+
+	mutatedView func(*player) bool
+	impatient   bool
+}
+
+func (p *player) hasEnded() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // What the disk of a player does.
@@ -60,6 +72,8 @@ func (p *player) view() bool {
 		return p.leftover.After(p.clock.ReadWall())
 	case p.elector == nil:
 		return p.callback.Load()
+	case p.mutatedView != nil:
+		return p.mutatedView(p)
 	case p.elector.State().LeadsAt(p.clock.Read()):
 		return true
 	}
@@ -79,7 +93,7 @@ func (s *simulation) startOurs(identity string, before *player) *player {
 	s.started++
 	p := &player{
 		identity: identity, process: s.processName(identity), log: &leasetest.Buffer{}, ended: make(chan struct{}),
-		lockUsed: s.random.IntN(2) == 0,
+		lockUsed: s.random.IntN(2) == 0, mutatedView: s.mutation.view, impatient: s.mutation.impatient,
 	}
 	p.clock = s.newClock()
 	cfg := lease.Config{
@@ -101,7 +115,7 @@ func (s *simulation) startOurs(identity string, before *player) *player {
 		s.mutation.config(s, &cfg)
 	}
 	if s.mutation.transport != nil {
-		cfg.REST.Transport = s.mutation.transport(identity, cfg.REST.Transport)
+		cfg.REST.Transport = s.mutation.transport(cfg.REST.Transport)
 	}
 	var err error
 	if p.elector, err = lease.New(cfg); err != nil {
@@ -170,6 +184,9 @@ func (p *player) drain(ctx context.Context, below func(time.Duration) time.Durat
 	}
 	p.working.Store(true)
 	stopped := time.AfterFunc(work, func() { p.working.Store(false) })
+	if p.impatient {
+		return nil
+	}
 	defer stopped.Stop()
 	defer p.working.Store(false)
 	select {
@@ -180,8 +197,9 @@ func (p *player) drain(ctx context.Context, below func(time.Duration) time.Durat
 	}
 }
 
-// startPeer runs client-go's LeaderElector, again and again.
+// startPeer runs client-go's LeaderElector, again and again, beside an app.
 func (s *simulation) startPeer(identity string, releaseOnCancel bool) *player {
+	notice := time.Duration(s.random.Int64N(int64(leaseDuration - renewDeadline)))
 	s.started++
 	p := &player{identity: identity, process: s.processName(identity), clock: leasetest.NewClock(1), log: &leasetest.Buffer{}, ended: make(chan struct{})}
 	cfg := s.Config(p.process)
@@ -200,12 +218,17 @@ func (s *simulation) startPeer(identity string, releaseOnCancel bool) *player {
 				LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: releaseOnCancel,
 				Callbacks: leaderelection.LeaderCallbacks{
 					OnStartedLeading: func(ctx context.Context) {
-						if ctx.Err() == nil {
-							p.callback.Store(true)
-							s.check()
+						if ctx.Err() != nil {
+							return
 						}
+						p.callback.Store(true)
+						s.check()
+						p.working.Store(true) // and for a while after it is told to stop
+						context.AfterFunc(ctx, func() {
+							time.AfterFunc(notice, func() { p.working.Store(false); s.check() })
+						})
 					},
-					OnStoppedLeading: func() { p.callback.Store(false) },
+					OnStoppedLeading: func() { p.callback.Store(false); s.check() },
 				},
 			})
 			if err != nil {

@@ -91,6 +91,21 @@ func (r *result) String() string {
 func simulate(t *testing.T, seed uint64, m mutation) *result {
 	t.Helper()
 	r := &result{schedules: 1}
+	run(t, seed, m, func(s *simulation) {
+		s.run()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r.steps, r.terms, r.overstays, r.violations = s.steps, s.terms, s.overstays, s.violations
+		if len(r.violations) > 0 {
+			r.story = s.story()
+		}
+	})
+	return r
+}
+
+// run makes the world of one seed, in fake time.
+func run(t *testing.T, seed uint64, m mutation, play func(*simulation)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &simulation{
 			world: &world{T: t}, random: rand.New(rand.NewPCG(seed, seed)), mutation: m, cut: map[string]bool{},
@@ -101,15 +116,8 @@ func simulate(t *testing.T, seed uint64, m mutation) *result {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(s.dir) })
-		s.run()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		r.steps, r.terms, r.overstays, r.violations = s.steps, s.terms, s.overstays, s.violations
-		if len(r.violations) > 0 {
-			r.story = s.story()
-		}
+		play(s)
 	})
-	return r
 }
 
 // simulation is one schedule.
@@ -295,6 +303,14 @@ func (s *simulation) act(mixed bool) {
 		if s.allKnowTheHolder() {
 			s.note("the Lease is deleted")
 			s.Delete(namespace, name)
+			if s.mutation.forget {
+				for _, q := range ours {
+					if !q.view() {
+						s.kill(q)
+						s.startOurs(q.identity, nil)
+					}
+				}
+			}
 			s.until(func() bool { return s.lease() != nil })
 		}
 	}
@@ -325,14 +341,7 @@ func (s *simulation) restartWhenEnded(p *player) {
 	if s.random.IntN(2) == 0 {
 		s.calm() // so that it can end
 	}
-	s.until(func() bool {
-		select {
-		case <-p.ended:
-			return true
-		default:
-			return false
-		}
-	})
+	s.until(p.hasEnded)
 	s.startOurs(p.identity, nil)
 }
 
@@ -397,12 +406,7 @@ func (s *simulation) calm() {
 // alive are the processes that campaign.
 func (s *simulation) alive(ours bool) []*player {
 	return slices.DeleteFunc(slices.Clone(s.players), func(p *player) bool {
-		select {
-		case <-p.ended:
-			return true
-		default:
-			return p.dead.Load() || ours && p.elector == nil
-		}
+		return p.hasEnded() || p.dead.Load() || ours && p.elector == nil
 	})
 }
 
