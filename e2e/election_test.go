@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +38,7 @@ type election struct {
 	values  map[string]any
 	frozen  map[string]bool // pods whose app was frozen: see violations
 	killed  map[string]bool // pods of which a container was killed on purpose
+	note    string          // for the report
 }
 
 // exampleChart is a copy of charts/example with the library, as `helm
@@ -122,7 +122,8 @@ func (e *election) readLogs(ctx context.Context, reading *sync.WaitGroup) {
 		for _, p := range pods {
 			if !following[p.Name] {
 				following[p.Name] = true
-				reading.Go(func() { e.follow(ctx, p.Name) })
+				reading.Go(func() { e.follow(ctx, p.Name, "app", e.add) })
+				reading.Go(func() { e.follow(ctx, p.Name, "leader-elector", e.addSidecar) })
 			}
 		}
 		select {
@@ -133,13 +134,15 @@ func (e *election) readLogs(ctx context.Context, reading *sync.WaitGroup) {
 	}
 }
 
-// follow reads one pod's log to its end, through broken streams and restarts.
-func (e *election) follow(ctx context.Context, pod string) {
+// follow reads a container's log to its end, through broken streams and restarts.
+func (e *election) follow(ctx context.Context, pod, container string, add func(pod, line string)) {
 	for ctx.Err() == nil {
 		for _, previous := range []bool{true, false} {
-			stream, err := e.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: "app", Follow: !previous, Previous: previous}).Stream(ctx)
+			stream, err := e.client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Follow: !previous, Previous: previous}).Stream(ctx)
 			if err == nil {
-				e.read(pod, stream)
+				for lines := bufio.NewScanner(stream); lines.Scan(); {
+					add(pod, lines.Text())
+				}
 				_ = stream.Close()
 			}
 		}
@@ -151,12 +154,6 @@ func (e *election) follow(ctx context.Context, pod string) {
 		case <-ctx.Done():
 		case <-time.After(200 * time.Millisecond):
 		}
-	}
-}
-
-func (e *election) read(pod string, stream io.Reader) {
-	for lines := bufio.NewScanner(stream); lines.Scan(); {
-		e.add(pod, lines.Text())
 	}
 }
 
@@ -182,20 +179,26 @@ func (e *election) after(moment time.Time, within time.Duration) window {
 	return window{}
 }
 
-// gaps is the longest time without an app at work between two windows that
-// began after a moment, the one at work at that moment included, and how often
-// the leader changed.
-func (e *election) gaps(moment time.Time) (longest time.Duration, changes int) {
-	all := e.windows()
+// handovers looks at the changes of leader after a moment: how many there were,
+// the longest time for which nobody was at work, and how much of that at most
+// was the election's. The rest is the kubelet's, which tells the sidecar to stop
+// some time after the app has stopped.
+func (e *election) handovers(moment time.Time) (changes int, idle, ours time.Duration) {
+	all, told := e.windows(), e.toldToStop()
 	for i := 1; i < len(all); i++ {
-		if all[i].Begin.After(moment) {
-			longest = max(longest, all[i].Begin.Sub(all[i-1].End))
-			if all[i].Pod != all[i-1].Pod {
-				changes++
-			}
+		before, after := all[i-1], all[i]
+		if after.Pod == before.Pod || !after.Begin.After(moment) {
+			continue
 		}
+		changes++
+		idle = max(idle, after.Begin.Sub(before.End))
+		since := before.End
+		if t := told[before.Pod]; t.After(since) {
+			since = t
+		}
+		ours = max(ours, after.Begin.Sub(since))
 	}
-	return longest, changes
+	return changes, idle, ours
 }
 
 // settled fails the test unless things are as they should be after any fault:

@@ -6,6 +6,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -43,9 +45,12 @@ type record struct {
 	mu    sync.Mutex
 	seen  map[string]bool
 	lines map[string][]line // by pod
+	told  map[string]time.Time
 }
 
-func newRecord() *record { return &record{seen: map[string]bool{}, lines: map[string][]line{}} }
+func newRecord() *record {
+	return &record{seen: map[string]bool{}, lines: map[string][]line{}, told: map[string]time.Time{}}
+}
 
 // add takes in a line of a pod's log. The same line, read again after a broken
 // stream, counts once; what is not the app's, such as the kubelet's word that
@@ -61,6 +66,26 @@ func (r *record) add(pod, raw string) {
 		r.seen[key] = true
 		r.lines[pod] = append(r.lines[pod], l)
 	}
+}
+
+var givingUp = regexp.MustCompile(`^time=(\S+) .*msg="giving up the Lease`)
+
+// addSidecar takes in a line of a sidecar's log: the one that says that it was
+// told to stop counts.
+func (r *record) addSidecar(pod, raw string) {
+	if found := givingUp.FindStringSubmatch(raw); found != nil {
+		at, _ := time.Parse(time.RFC3339Nano, found[1])
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.told[pod] = at
+	}
+}
+
+// toldToStop says when the sidecar of a pod began to hand over.
+func (r *record) toldToStop() map[string]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.told)
 }
 
 // windows are those of all pods, in the order in which they began.
