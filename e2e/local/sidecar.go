@@ -73,15 +73,24 @@ func (s *Sidecar) Log() string { return s.log.String() }
 
 var httpAddress = regexp.MustCompile(`http="?\[::\]:(\d+)`)
 
-// Get asks the process over HTTP.
-func (s *Sidecar) Get(path string) (status int, body string, err error) {
+// Address is where the process serves HTTP, empty while its log does not say so.
+func (s *Sidecar) Address() string {
 	port := httpAddress.FindStringSubmatch(s.Log())
 	if port == nil {
+		return ""
+	}
+	return net.JoinHostPort("127.0.0.1", port[1])
+}
+
+// Get asks the process over HTTP.
+func (s *Sidecar) Get(path string) (status int, body string, err error) {
+	address := s.Address()
+	if address == "" {
 		return 0, "", errors.New("no HTTP port in the log yet")
 	}
 	client := http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
-	resp, err := client.Get("http://" + net.JoinHostPort("127.0.0.1", port[1]) + path)
+	resp, err := client.Get("http://" + address + path)
 	if err != nil {
 		return 0, "", err
 	}

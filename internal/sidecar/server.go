@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"container/list"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +44,47 @@ func listen(port int) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("HEALTH_PORT=%d: %w; choose a port that nothing else in this pod listens on", port, err)
 	}
-	return l, nil
+	return &crowd{Listener: l, open: list.New()}, nil
+}
+
+// maxConnections is how many may be open at once.
+const maxConnections = 100
+
+// crowd is a listener on which the newest connections stay: whoever has been
+// there longest gives way, so that no number of slow clients keeps others out.
+type crowd struct {
+	net.Listener
+	mu   sync.Mutex
+	open *list.List // of net.Conn, oldest first
+}
+
+// Accept waits for the next connection.
+func (c *crowd) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open.Len() >= maxConnections {
+		_ = c.open.Remove(c.open.Front()).(net.Conn).Close()
+	}
+	return &visitor{conn, c, c.open.PushBack(conn)}, nil
+}
+
+// visitor is one connection of a crowd.
+type visitor struct {
+	net.Conn
+	crowd *crowd
+	place *list.Element
+}
+
+// Close closes the connection and gives its place back.
+func (v *visitor) Close() error {
+	v.crowd.mu.Lock()
+	v.crowd.open.Remove(v.place) // nothing where it had to give way already
+	v.crowd.mu.Unlock()
+	return v.Conn.Close()
 }
 
 // name answers as the old k8s.gcr.io/leader-elector did.
