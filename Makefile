@@ -9,11 +9,29 @@ PLATFORM    ?= linux/$(shell go env GOARCH)
 IMAGE       ?= ghcr.io/leader-elector/leader-elector:$(VERSION)
 CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root charts/leader-elector
 
-.PHONY: test lint build image example-image e2e demo cluster chart-readme
+.PHONY: test lint simulation soak fuzz chaos build image example-image e2e demo cluster chart-readme
 
 test: lint ## everything that can be tested without a cluster
 	go test -race -timeout 30m ./...
-	go -C e2e test -race -timeout 30m ./...
+	go -C e2e test -race -timeout 30m . ./local ./chaos
+	go -C e2e test -timeout 30m ./app ./chart ./cluster ./demo
+
+simulation: ## a million moments of elections under random faults
+	go test ./lease -run '^TestSimulation$$' -v -count=1 -timeout 30m -steps 1000000 2>&1 | grep -v 'leaderelection.go\|transport.go\|request.go'; exit $${PIPESTATUS[0]}
+
+soak: ## the same for about an hour, from a seed that was not run before
+	go test ./lease -run '^TestSimulation$$' -v -count=1 -timeout 3h -steps 60000000 -first $$(date +%s) 2>&1 | grep -v 'leaderelection.go\|transport.go\|request.go'; exit $${PIPESTATUS[0]}
+
+FUZZTIME ?= 30s
+fuzz: ## each fuzz target for FUZZTIME
+	go test ./lease -run '^$$' -fuzz '^FuzzLeaseToDecision$$' -fuzztime $(FUZZTIME)
+	go test ./lease -run '^$$' -fuzz '^FuzzAnswerToClient$$' -fuzztime $(FUZZTIME)
+	go test ./lease -run '^$$' -fuzz '^FuzzWatchToClient$$' -fuzztime $(FUZZTIME)
+	go test ./internal/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZTIME)
+
+CHAOS ?= 3m
+chaos: ## real sidecars, a real API server, and everything between them breaking for CHAOS
+	go -C e2e test ./chaos -count=1 -v -timeout 30m -for $(CHAOS)
 
 lint:
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }

@@ -29,6 +29,7 @@ type Cluster struct {
 
 	dir, binary     string
 	etcdPort, port  int
+	peerPort        int // etcd wants one
 	etcd, apiserver *exec.Cmd
 }
 
@@ -44,7 +45,7 @@ func Start(ctx context.Context, dir string, progress io.Writer) (*Cluster, error
 	if err != nil {
 		return nil, err
 	}
-	c.etcdPort, c.port = ports[0], ports[1]
+	c.etcdPort, c.port, c.peerPort = ports[0], ports[1], ports[2]
 	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
 	if err != nil {
 		return nil, err
@@ -61,10 +62,7 @@ func Start(ctx context.Context, dir string, progress io.Writer) (*Cluster, error
 			return nil, err
 		}
 	}
-	peer := fmt.Sprintf("http://127.0.0.1:%d", ports[2])
-	c.etcd, err = c.spawn("etcd", "--data-dir="+c.file("etcd"), "--listen-client-urls="+c.etcdURL(), "--advertise-client-urls="+c.etcdURL(),
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync", "--log-level=error")
-	if err != nil {
+	if err := c.StartEtcd(); err != nil {
 		return nil, err
 	}
 	c.Admin = &rest.Config{
@@ -96,6 +94,17 @@ func freePorts() (ports [3]int, err error) {
 
 func (c *Cluster) file(name string) string { return filepath.Join(c.dir, name) }
 func (c *Cluster) etcdURL() string         { return fmt.Sprintf("http://127.0.0.1:%d", c.etcdPort) }
+
+// StartEtcd starts etcd, with what it stored before.
+func (c *Cluster) StartEtcd() (err error) {
+	peer := fmt.Sprintf("http://127.0.0.1:%d", c.peerPort)
+	c.etcd, err = c.spawn("etcd", "--data-dir="+c.file("etcd"), "--listen-client-urls="+c.etcdURL(), "--advertise-client-urls="+c.etcdURL(),
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync", "--log-level=error")
+	return err
+}
+
+// StopEtcd ends etcd as SIGKILL does.
+func (c *Cluster) StopEtcd() { end(c.etcd) }
 
 // StartAPIServer starts the kube-apiserver and returns when it is ready.
 func (c *Cluster) StartAPIServer(ctx context.Context) (err error) {
