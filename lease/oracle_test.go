@@ -49,6 +49,19 @@ func (s *simulation) violation(format string, args ...any) {
 	s.note("%s", s.violations[len(s.violations)-1])
 }
 
+// fail is violation for the schedule itself, and broken asks whether there is one.
+func (s *simulation) fail(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.violation(format, args...)
+}
+
+func (s *simulation) broken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.violations) > 0
+}
+
 // check looks at all processes. Leadership begins only at moments at which it
 // is called: when an Elector publishes, a peer calls back, or a file is changed.
 func (s *simulation) check() {

@@ -213,7 +213,7 @@ func (s *simulation) run() {
 	for range 60 {
 		s.act(peers > 0)
 		s.pass(time.Duration(s.random.Int64N(int64(10 * time.Second))))
-		if len(s.violations) > 0 {
+		if s.broken() {
 			return
 		}
 	}
@@ -224,7 +224,7 @@ func (s *simulation) run() {
 	for range 20 {
 		s.pass(time.Second)
 		if s.leader() == nil {
-			s.violation("nobody leads two lease durations after all faults have ceased: %+v", s.lease())
+			s.fail("nobody leads two lease durations after all faults have ceased: %+v", s.lease())
 			return
 		}
 	}
@@ -379,12 +379,12 @@ func (s *simulation) foreignEdit(mixed bool) {
 // until lets time pass until something holds, with faults going on, and then
 // without, since some can keep it from ever holding.
 func (s *simulation) until(holds func() bool) {
-	for i := 0; !holds() && len(s.violations) == 0; i++ {
+	for i := 0; !holds() && !s.broken(); i++ {
 		if i == 300 {
 			s.calm()
 		}
 		if i == 3000 {
-			s.violation("five minutes, most of them without faults, are not enough")
+			s.fail("five minutes, most of them without faults, are not enough")
 		}
 		s.pass(100 * time.Millisecond)
 	}
