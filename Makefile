@@ -24,10 +24,10 @@ soak: ## the same for about an hour, from a seed that was not run before
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME
-	go test ./lease -run '^$$' -fuzz '^FuzzLeaseToDecision$$' -fuzztime $(FUZZTIME)
-	go test ./lease -run '^$$' -fuzz '^FuzzAnswerToClient$$' -fuzztime $(FUZZTIME)
-	go test ./lease -run '^$$' -fuzz '^FuzzWatchToClient$$' -fuzztime $(FUZZTIME)
-	go test ./internal/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZTIME)
+	go test ./lease -run '^$$' -fuzz '^FuzzLeaseToDecision$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	go test ./lease -run '^$$' -fuzz '^FuzzAnswerToClient$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	go test ./lease -run '^$$' -fuzz '^FuzzWatchToClient$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	go test ./internal/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 CHAOS ?= 3m
 chaos: ## real sidecars, a real API server, and everything between them breaking for CHAOS
