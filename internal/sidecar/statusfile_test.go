@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,6 +214,73 @@ func TestADeletedStatusFileIsPutBack(t *testing.T) {
 			t.Fatal("not put back within a second")
 		}
 	})
+}
+
+// A disk that is full, read-only or gone: who can't write the file does not
+// lead, who can't remove it keeps the Lease.
+func TestS11_DisksThatFail(t *testing.T) {
+	for _, failure := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EIO, syscall.ESTALE} {
+		t.Run(failure.Error()+", writing", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var api leasetest.Server
+				f := follow(t, &api)
+				f.failsWith(failure)
+				time.Sleep(6 * time.Second) // past the next renewal
+				synctest.Wait()
+				if l := api.Get("default", "app"); *l.Spec.HolderIdentity != "" && f.Elector.IsLeader() {
+					t.Errorf("leads on: %+v", l.Spec)
+				}
+				if info, err := os.Stat(f.Path); err == nil && info.ModTime().After(time.Now().Add(10*time.Second)) {
+					t.Errorf("the file is valid until %v", info.ModTime())
+				}
+				f.failsWith(nil)
+				time.Sleep(40 * time.Second)
+				synctest.Wait()
+				if !f.Elector.IsLeader() || !exists(f.Path) || f.stuck() != nil {
+					t.Errorf("leads %v, file %v, %v", f.Elector.IsLeader(), exists(f.Path), f.stuck())
+				}
+			})
+		})
+		t.Run(failure.Error()+", removing", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var api leasetest.Server
+				f := follow(t, &api)
+				f.failsWith(failure)
+				gone := make(chan error, 1)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				f.Elector.StepDown("the test says so")
+				synctest.Wait()
+				go func() { gone <- f.Gone(ctx) }()
+				time.Sleep(30 * time.Second)
+				synctest.Wait()
+				select {
+				case err := <-gone:
+					t.Fatalf("taken for removed: %v", err)
+				default:
+				}
+				if f.stuck() == nil {
+					t.Error("health does not fail")
+				}
+				f.failsWith(nil)
+				if err := <-gone; err != nil || exists(f.Path) && !f.Elector.IsLeader() {
+					t.Errorf("%v, file %v", err, exists(f.Path))
+				}
+			})
+		})
+	}
+}
+
+// failsWith makes every change of the file fail; nil ends that.
+func (f *StatusFile) failsWith(failure error) {
+	f.turn <- struct{}{}
+	defer func() { <-f.turn }()
+	f.Touch = func(change func() error) error {
+		if failure != nil {
+			return failure
+		}
+		return change()
+	}
 }
 
 func TestS11_AFileThatCantBeWrittenStepsDown(t *testing.T) {
