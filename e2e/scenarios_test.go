@@ -54,10 +54,7 @@ var scenarios = []struct {
 }{
 	{"leader pod deleted", false, nil, poll, "from the sidecar's and the app's stop", func(e *election) time.Duration {
 		old := e.leader()
-		e.deletePod(old.Pod, -1)
-		e.after(old.End, poll+10*time.Second)
-		e.settled()
-		return e.handedOver(old)
+		return e.podDeleted(old)
 	}},
 	{"leader pod deleted with --force --grace-period=0", false, withLease(shortLease), shortLease + slack, "from the deletion", func(e *election) time.Duration {
 		old := e.leader()
@@ -170,10 +167,7 @@ var scenarios = []struct {
 		// The sidecar looks now and then whether the app has the work lock.
 		old := e.leader()
 		sleepUntil(old.Begin.Add(8 * time.Second))
-		e.deletePod(old.Pod, -1)
-		e.after(old.End, poll+10*time.Second)
-		e.settled()
-		return e.handedOver(old)
+		return e.podDeleted(old)
 	}},
 	{"role=leader Service: a leader killed until it stays dead", true, withLease(shortLease), poll, "takeover until the Service points to the leader alone", func(e *election) time.Duration {
 		old := e.leader()
@@ -248,6 +242,15 @@ func (e *election) changed(old, next window) {
 	if next.Pod == old.Pod || next.UID == old.UID && next.Token <= old.Token {
 		e.Errorf("no proper change of leader: %v, then %v", old, next)
 	}
+}
+
+// podDeleted deletes the leader's pod as `kubectl delete pod` does.
+func (e *election) podDeleted(old window) time.Duration {
+	e.Helper()
+	e.deletePod(old.Pod, -1)
+	e.after(old.End, poll+10*time.Second)
+	e.settled()
+	return e.handedOver(old)
 }
 
 // handedOver is the longest that the election has left the work undone since a

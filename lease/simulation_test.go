@@ -25,7 +25,7 @@ var (
 )
 
 // regressions are the seeds that once found a bug. What it was is in SAFETY.md.
-var regressions = []uint64{}
+var regressions = []uint64{190}
 
 // TestSimulation runs elections under random faults, each from one seed, and
 // judges every moment at which somebody may begin to lead.
