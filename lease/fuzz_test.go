@@ -119,7 +119,11 @@ func FuzzWatchToClient(f *testing.F) {
 	f.Add([]byte(`{"type":"BOOKMARK","object":{}}{"type":"MODIFIED","object":{"kind":"Pod","apiVersion":"v1"}}`))
 	f.Add([]byte("\x00\x00\x00\x04half"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		c := newCampaign(t, canned{200, "application/json", stream})
+		kind := "application/json"
+		if len(stream) > 0 && stream[0] == 0 { // as the length of a first frame begins
+			kind = "application/vnd.kubernetes.protobuf;stream=watch"
+		}
+		c := newCampaign(t, canned{200, kind, stream})
 		events := make(chan watchEvent)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -86,12 +87,11 @@ func edits(pattern, replacement string, writes bool) func(http.RoundTripper) htt
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			if writes && r.Method == http.MethodPut {
-				body, err := io.ReadAll(r.Body)
+				body, err := jsonBody(r)
 				if err != nil {
 					return nil, err
 				}
-				r = r.Clone(r.Context())
-				r.Body = io.NopCloser(bytes.NewReader(edit(body)))
+				r = withJSON(r, edit(body))
 			}
 			resp, err := next.RoundTrip(r)
 			if err != nil || writes {
@@ -114,6 +114,22 @@ func edits(pattern, replacement string, writes bool) func(http.RoundTripper) htt
 	}
 }
 
+// jsonBody is the Lease that a write carries, as JSON.
+func jsonBody(r *http.Request) ([]byte, error) {
+	l, err := leasetest.Decode(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(l)
+}
+
+func withJSON(r *http.Request, body []byte) *http.Request {
+	r = r.Clone(r.Context())
+	r.Header.Set("Content-Type", "application/json")
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return r
+}
+
 type editedBody struct {
 	*io.PipeReader
 	original io.Closer
@@ -127,15 +143,13 @@ func believeLostAnswers(next http.RoundTripper) func(*http.Request) (*http.Respo
 		if r.Method != http.MethodPut {
 			return next.RoundTrip(r)
 		}
-		body, err := io.ReadAll(r.Body)
+		body, err := jsonBody(r)
 		if err != nil {
 			return nil, err
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
-		sent := r.Clone(ctx)
-		sent.Body = io.NopCloser(bytes.NewReader(body))
-		resp, err := next.RoundTrip(sent)
+		resp, err := next.RoundTrip(withJSON(r.WithContext(ctx), body))
 		if err != nil {
 			resp = &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}}
 		} else if body, err = io.ReadAll(resp.Body); err != nil {

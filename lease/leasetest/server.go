@@ -7,6 +7,7 @@ package leasetest
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,12 +17,21 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 )
 
 var leases = coordinationv1.Resource("leases")
+
+var decoder = func() runtime.Decoder {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(coordinationv1.AddToScheme(scheme))
+	return serializer.NewCodecFactory(scheme).UniversalDeserializer()
+}()
 
 // Server stores Leases. The zero value is ready.
 type Server struct {
@@ -170,8 +180,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	req := Request{Verb: verbOf(r, name), Client: r.UserAgent()}
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
-		req.Lease = &coordinationv1.Lease{}
-		if err := json.NewDecoder(r.Body).Decode(req.Lease); err != nil {
+		var err error
+		if req.Lease, err = Decode(r.Body); err != nil {
 			refuse(w, apierrors.NewBadRequest(err.Error()))
 			return
 		}
@@ -194,6 +204,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, status, body)
+}
+
+// Decode reads a Lease in JSON or protobuf: the body of a write. The Server
+// itself answers in JSON alone.
+func Decode(body io.Reader) (*coordinationv1.Lease, error) {
+	content, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	l := &coordinationv1.Lease{}
+	_, _, err = decoder.Decode(content, nil, l)
+	return l, err
 }
 
 func (s *Server) count(req *Request) Fault {
