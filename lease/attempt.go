@@ -71,6 +71,7 @@ func (c *campaign) send(request kind, now time.Duration) {
 		timeout = min(timeout, max((c.validUntil-now)/2, c.cfg.RetryPeriod/4))
 	}
 	ctx, cancel := context.WithTimeout(c.requests, timeout)
+	c.abandon = cancel
 	done := make(chan answer, 1)
 	go func(a answer) {
 		if desired == nil {
@@ -168,6 +169,9 @@ func (c *campaign) answered(a answer, now time.Duration) {
 		c.writes = []write{a.write} // those before it were decided on older versions: they can't land now
 		c.unknown, c.conflicts = false, 0
 	}
+	if a.request == claim {
+		c.crowd.won()
+	}
 	switch {
 	case c.version == a.version || newer(a.lease, c.version):
 		if a.request == read && c.watch.up && c.version == a.version && newer(a.lease, c.version) {
@@ -194,21 +198,26 @@ func (c *campaign) answered(a answer, now time.Duration) {
 func (c *campaign) failed(a answer, now time.Duration) {
 	code := statusCode(a.err)
 	refused := code >= 400 && code < 500 && code != http.StatusRequestTimeout
-	if a.request.isWrite() {
-		if refused { // known not to have landed
-			c.writes = slices.DeleteFunc(c.writes, func(w write) bool { return w == a.write })
-		} else { // unknown: read back before believing either (S4)
-			c.fresh, c.unknown = false, true
-		}
+	// A write replaces one version. When the watch has told of a later one, it
+	// has landed before that or never will.
+	overtaken := a.write.base != "" && c.version != a.version
+	switch {
+	case !a.request.isWrite():
+	case refused: // known not to have landed
+		c.writes = slices.DeleteFunc(c.writes, func(w write) bool { return w == a.write })
+	case !overtaken: // unknown: read back before believing either (S4)
+		c.fresh, c.unknown = false, true
 	}
 	leading := c.validUntil != 0
 	delay := c.jitter(c.cfg.RetryPeriod)
 	switch {
-	case code == http.StatusConflict:
+	case code == http.StatusConflict || overtaken && code == 0:
 		c.fresh = c.version != a.version && !c.unknown // the watch may have told already what came between
 		c.notBefore = now + delay                      // a follower's watch tells it who won before that is over
 		if leading {
 			c.notBefore = now + c.retrySoon()
+		} else if a.request == claim {
+			c.crowd.refused(now-a.sent, c.cfg.RetryPeriod/8)
 		}
 		return
 	case code == http.StatusNotFound && a.verb == "update": // deleted

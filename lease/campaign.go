@@ -35,7 +35,8 @@ type campaign struct {
 	served     bool    // this term's leadership was published, so that an app may be at work
 	writes     []write // ours that the stored record may come from, oldest first
 
-	pending   kind // the request under way
+	pending   kind               // the request under way
+	abandon   context.CancelFunc // ends it without an answer
 	answers   chan answer
 	notBefore time.Duration // no request before
 	pollAt    time.Duration // next read of a follower that has no watch
@@ -47,6 +48,7 @@ type campaign struct {
 	denied    bool
 
 	watch watcher
+	crowd crowd
 
 	stopping     bool          // Run's context has ended
 	resigning    bool          // leadership is being given up
@@ -139,7 +141,7 @@ func (c *campaign) next() (request kind, at time.Duration) {
 		// known. A record that is there again can be waited out (S2, S3).
 		return restore, max(c.restoreAt, c.notBefore)
 	}
-	free := max(c.term.end, c.notBefore, c.resumeAt)
+	free := max(c.term.end+c.crowd.wait, c.notBefore, c.resumeAt)
 	if !c.watch.up {
 		if poll := max(c.pollAt, c.notBefore); poll < free {
 			return read, poll
@@ -180,8 +182,11 @@ func (c *campaign) landed() *write {
 
 // observe takes in a record received at now, and draws every conclusion from it.
 func (c *campaign) observe(l *coordinationv1.Lease, now time.Duration) {
-	holder, first := c.term.holder, !c.synced
+	holder, end, first := c.term.holder, c.term.end, !c.synced
 	c.term.observe(l, now, c.cfg.LeaseDuration)
+	if c.term.end != end {
+		c.crowd.draw(c.random())
+	}
 	c.synced = true
 	if l != nil {
 		c.version, c.restoreAt = l.ResourceVersion, 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -74,6 +75,56 @@ func TestL1_AnExpiredLeaseIsTakenToTheMillisecond(t *testing.T) {
 		}
 		sleep(renewInterval - time.Millisecond)
 		equal(w, "tries", tries, 2) // each once; the loser learns of it from its watch
+	})
+}
+
+func TestL1_ACrowdLearnsNotToClaimAtOnce(t *testing.T) {
+	inFakeTime(t, func(w *world) {
+		const followers, oneWay = 100, 3 * time.Millisecond
+		replicas := []*replica{w.start("first")}
+		sleep(time.Second)
+		for i := range followers {
+			replicas = append(replicas, w.start(fmt.Sprintf("follower-%d", i)))
+		}
+		w.OnRequest(func(r leasetest.Request) leasetest.Fault {
+			return leasetest.Fault{Delay: oneWay, AnswerDelay: oneWay}
+		})
+		w.CutWatches() // so that the new ones are as slow
+		sleep(2 * renewInterval)
+		claims := func() int {
+			leader := slices.IndexFunc(replicas, func(r *replica) bool { return r.IsLeader() })
+			before := w.Requests()["update"]
+			replicas[leader].stop()
+			sleep(renewInterval - time.Second)
+			return w.Requests()["update"] - before - 1 // the release
+		}
+		equal(w, "claims, the first time", claims(), followers)
+		if n := claims(); n < 1 || n > followers/5 {
+			w.Errorf("%d claims of %d followers that have met before", n, followers-1)
+		}
+	})
+}
+
+func TestL1_AClaimThatIsTooLateIsSettledByTheWatch(t *testing.T) {
+	inFakeTime(t, func(w *world) {
+		a := w.start("a")
+		sleep(time.Second)
+		b, c := w.start("b"), w.start("c")
+		sleep(time.Second)
+		w.OnRequest(func(r leasetest.Request) (f leasetest.Fault) {
+			if r.Verb == "update" && r.Client == "c" { // an API server that many claim from at once
+				f.Delay = time.Minute
+			}
+			return f
+		})
+		before := w.Requests()
+		a.stop()
+		w.takesOver(b, time.Second)
+		sleep(leaseDuration)
+		after := w.Requests()
+		equal(w, "reads", after["get"]-before["get"], 0)
+		equal(w, "watches", after["watch"]-before["watch"], 0)
+		equal(w, "warnings", c.logged("level=WARN"), 0)
 	})
 }
 

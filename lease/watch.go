@@ -113,8 +113,12 @@ func (c *campaign) watched(ev watchEvent, now time.Duration) {
 		if ev.deleted {
 			l = nil
 		}
+		update := c.term.lease != nil && l != nil
 		c.fresh = !c.unknown
 		c.observe(l, now)
+		if c.pending == claim && update && !c.mine() {
+			c.abandon() // it is too late, and who queues it has enough to do
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,7 @@ const (
 type world struct {
 	*testing.T
 	leasetest.Server
+	started uint64 // replicas, so that each has a jitter of its own, the same in every run
 }
 
 // inFakeTime runs a test in a synctest bubble.
@@ -66,6 +68,8 @@ func (w *world) start(identity string, options ...func(*lease.Config)) *replica 
 	if r.Elector, err = lease.New(cfg); err != nil {
 		w.Fatal(err)
 	}
+	w.started++
+	r.SetRandom(rand.New(rand.NewPCG(w.started, 1)).Float64)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	go func() {
