@@ -4,7 +4,11 @@ SHELL       := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 HELM_DOCS   := github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
 VERSION     := $(shell sed -n 's/^appVersion: *//p' charts/leader-elector/Chart.yaml)
-BUILD       := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+# client-go brings its own HTTP/2, so net/http's is left out (0.5 MB); what is
+# not inlined is not there twice (0.9 MB). The same flags are in .goreleaser.yaml.
+FLAGS       := -trimpath -tags=nethttpomithttp2 -gcflags=all=-l
+BUILD       := CGO_ENABLED=0 go build $(FLAGS) -ldflags='-s -w -X main.version=$(VERSION)'
+BINARY      ?= dist/leader-election-sidecar
 PLATFORM    ?= linux/$(shell go env GOARCH)
 IMAGE       ?= ghcr.io/leader-elector/leader-elector:$(VERSION)
 CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root charts/leader-elector
@@ -45,7 +49,7 @@ chart-readme: ## the chart's README, from README.md.gotmpl and values.yaml
 	$(CHART_README)
 
 build: ## the sidecar's binary, as it ships
-	$(BUILD) -o dist/leader-election-sidecar .
+	$(BUILD) -o $(BINARY) .
 
 image: ## the image, from the Dockerfile that releases use; pulls nothing
 	GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(BUILD) -o dist/image/$(PLATFORM)/leader-election-sidecar .

@@ -242,6 +242,26 @@ func TestOneVersion(t *testing.T) {
 	}
 }
 
+// Releases are built as `make build` builds, which is what tests and benchmarks see.
+func TestOneSetOfBuildFlags(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root(t), "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	releaser, err := os.ReadFile(filepath.Join(root(t), ".goreleaser.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`(?m)^FLAGS +:= (.*)$`).FindSubmatch(makefile)
+	if flags == nil {
+		t.Fatal("the Makefile has no FLAGS")
+	}
+	want := "flags: [" + strings.ReplaceAll(string(flags[1]), " ", ", ") + "]\n"
+	if !strings.Contains(string(releaser), want) {
+		t.Errorf(".goreleaser.yaml does not hold %q", want)
+	}
+}
+
 func root(t *testing.T) string {
 	t.Helper()
 	root, err := local.Root(t.Context())

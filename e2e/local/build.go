@@ -36,7 +36,10 @@ func BuildSidecar(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, "leader-election-sidecar")
-	return binary, build(ctx, root, binary, "-s -w", io.Discard)
+	if out, err := exec.CommandContext(ctx, "make", "-C", root, "build", "BINARY="+binary).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make build: %w\n%s", err, out)
+	}
+	return binary, nil
 }
 
 // BuildControlPlane returns the binary of e2e/controlplane, built once for each
