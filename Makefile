@@ -13,12 +13,12 @@ PLATFORM    ?= linux/$(shell go env GOARCH)
 IMAGE       ?= ghcr.io/leader-elector/leader-elector:$(VERSION)
 CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root charts/leader-elector
 
-.PHONY: test lint simulation soak fuzz chaos build image example-image e2e demo cluster chart-readme
+.PHONY: test lint simulation soak fuzz chaos build image example-image e2e demo cluster chart-readme bench
 
 test: lint ## everything that can be tested without a cluster
 	go test -race -timeout 30m ./...
 	go -C e2e test -race -timeout 30m . ./local ./chaos
-	go -C e2e test -timeout 30m ./app ./chart ./cluster ./demo
+	go -C e2e test -timeout 30m ./app ./bench ./chart ./cluster ./demo
 
 simulation: ## a million moments of elections under random faults
 	go test ./lease -run '^TestSimulation$$' -v -count=1 -timeout 30m -steps 1000000 2>&1 | grep -v 'leaderelection.go\|transport.go\|request.go'; exit $${PIPESTATUS[0]}
@@ -65,6 +65,10 @@ e2e: image example-image ## the example chart on a kind cluster, with every faul
 # Without KUBECONFIG on make's own command line, the demo brings an API server.
 demo: ## three sidecars, a clean handover, a kill
 	@go -C e2e run ./demo $(if $(findstring command,$(origin KUBECONFIG)),-kubeconfig '$(abspath $(KUBECONFIG))')
+
+# With IMAGE=name, the size of that image is looked up too.
+bench: ## the sidecar against client-go's LeaderElector, side by side; about 45 minutes, to be left alone meanwhile
+	go -C e2e run ./bench -out ../dist/bench $(if $(findstring command,$(origin IMAGE)),-image '$(IMAGE)') $(BENCH)
 
 cluster: ## etcd and kube-apiserver on loopback until interrupted; LEASE=name adds an account
 	@go -C e2e run ./cluster $(if $(LEASE),-lease '$(LEASE)')
