@@ -1,6 +1,6 @@
 // Command bench measures the sidecar against client-go's LeaderElector, side
 // by side on one machine and one API server, and writes what it saw to a
-// directory: report.json, report.md, and plots.
+// directory: report.json, report.txt, and plots.
 package main
 
 import (
@@ -56,13 +56,13 @@ func main() {
 	list(&p.crowds, "crowds", "numbers of followers of one Lease (default 1,10,100,1000)", strconv.Atoi)
 	flag.IntVar(&p.clean, "clean", 20, "clean handovers of each system")
 	flag.IntVar(&p.kills, "kills", 8, "kills of each system")
-	flag.DurationVar(&p.steady, "steady", 5*time.Minute, "how long each system is left in peace")
+	flag.DurationVar(&p.steady, "steady", 5*time.Minute, "how long each system is left in peace; 0: not at all")
 	flag.IntVar(&p.leases, "leases", 1000, "how many Leases to hold at once, with three replicas each")
 	flag.Parse()
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard) // client-go's electors
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := error(nil)
+	var err error
 	if *from != "" {
 		err = rewrite(*from, *out)
 	} else {
