@@ -12,9 +12,9 @@ import (
 // a person can look at it.
 func TestASmallPlan(t *testing.T) {
 	out := t.TempDir()
-	p := plan{
+	p := plan{ // windows longer than a RENEW_INTERVAL, so that each holds a renewal
 		durations: []time.Duration{3 * time.Second}, clean: 1, kills: 2,
-		steady: 8 * time.Second, settle: time.Second, crowds: []int{2}, leases: 2, scale: 6 * time.Second, handovers: 1,
+		steady: 12 * time.Second, settle: time.Second, crowds: []int{2}, leases: 2, scale: 6 * time.Second, handovers: 1,
 	}
 	if err := run(t.Context(), p, out, ""); err != nil {
 		t.Fatal(err)
