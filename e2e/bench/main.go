@@ -180,13 +180,12 @@ func (b *bench) bothAtScale(ctx context.Context, leases, replicas, handovers int
 }
 
 func buildPeer(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "peer")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/leader-elector/leader-elector/e2e/bench/peer")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the peer: %w\n%s", err, out)
+	root, err := local.Root(ctx)
+	if err != nil {
+		return "", err
 	}
-	return binary, nil
+	binary := filepath.Join(dir, "peer")
+	return binary, local.Build(ctx, filepath.Join(root, "e2e", "bench", "peer"), binary, "-s -w", os.Stderr)
 }
 
 // sizes are those of what is shipped, in bytes.

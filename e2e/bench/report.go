@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/leader-elector/leader-elector/e2e/local"
 )
 
 const (
@@ -184,7 +186,7 @@ func (r *Report) steady(system string) (joined Steady) {
 		for i, rate := range joined.Load.rates() {
 			*rate += *from[i]
 		}
-		for _, p := range []struct{ to, from *Process }{{&joined.Leader, &s.Leader}, {&joined.Follower, &s.Follower}} {
+		for _, p := range []struct{ to, from *local.Process }{{&joined.Leader, &s.Leader}, {&joined.Follower, &s.Follower}} {
 			p.to.CPU += p.from.CPU
 			p.to.Resident, p.to.Heap, p.to.Peak = max(p.to.Resident, p.from.Resident), max(p.to.Heap, p.from.Heap), max(p.to.Peak, p.from.Peak)
 		}

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/leader-elector/leader-elector/e2e/local"
 )
 
 // Steady is what three replicas cost while nothing happens.
@@ -11,8 +13,8 @@ type Steady struct {
 	Over     time.Duration `json:"over"`   // nanoseconds
 	Load     Load          `json:"load"`
 	Wire     float64       `json:"wire"` // bytes per second on the replicas' connections, both ways, TLS included
-	Leader   Process       `json:"leader"`
-	Follower Process       `json:"follower"` // the mean of the two
+	Leader   local.Process `json:"leader"`
+	Follower local.Process `json:"follower"` // the mean of the two
 }
 
 // peace measures an election in which nothing happens. The zero system is
@@ -73,9 +75,9 @@ func (b *bench) peace(ctx context.Context, d time.Duration, s system) error {
 	return nil
 }
 
-func (t *trio) processes() (all []Process, err error) {
+func (t *trio) processes() (all []local.Process, err error) {
 	for _, r := range t.replicas {
-		p, err := readProcess(r.Cmd.Process.Pid)
+		p, err := local.ReadProcess(r.Cmd.Process.Pid)
 		if err != nil {
 			return nil, err
 		}

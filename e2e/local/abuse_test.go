@@ -2,14 +2,14 @@ package local_test
 
 import (
 	"bufio"
-	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/leader-elector/leader-elector/e2e/local"
 )
 
 // Clients that are many, slow, greedy or confused cost the sidecar neither its
@@ -48,10 +48,13 @@ func TestTheHTTPServerUnderAbuse(t *testing.T) {
 				t.Errorf("%s, %s took %v", when, path, took[10])
 			}
 		}
-		if rss := residentKB(t, s.Cmd.Process.Pid); rss > 40_000 {
-			t.Errorf("%s: %d kB resident", when, rss)
-		} else {
-			t.Logf("%s: %d kB resident", when, rss)
+		p, err := local.ReadProcess(s.Cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d kB resident", when, p.Resident>>10)
+		if p.Resident>>10 > 40_000 {
+			t.Errorf("%s: %d kB resident", when, p.Resident>>10)
 		}
 	}
 
@@ -86,17 +89,4 @@ func TestTheHTTPServerUnderAbuse(t *testing.T) {
 	if !s.Leads() {
 		t.Error("the sidecar does not lead any more")
 	}
-}
-
-func residentKB(t *testing.T, pid int) (kb int) {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rss, _ := strings.Cut(string(status), "VmRSS:")
-	if _, err := fmt.Sscan(rss, &kb); err != nil {
-		t.Fatal(err)
-	}
-	return kb
 }

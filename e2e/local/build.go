@@ -85,13 +85,15 @@ func BuildControlPlane(ctx context.Context, progress io.Writer) (string, error) 
 	const v = "k8s.io/component-base/version."
 	flags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=1 -X %[1]sgitMinor=%[3]s -X %[1]sgitTreeState=clean",
 		v, kubernetesVersion, strings.Split(kubernetesVersion, ".")[1])
-	if err := build(ctx, source, binary+".new", flags, progress); err != nil {
+	if err := Build(ctx, source, binary+".new", flags, progress); err != nil {
 		return "", err
 	}
 	return binary, os.Rename(binary+".new", binary)
 }
 
-func build(ctx context.Context, source, binary, ldflags string, progress io.Writer) error {
+// Build builds the command in the directory source, and says from time to time
+// how long it is taking.
+func Build(ctx context.Context, source, binary, ldflags string, progress io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", ldflags, "-o", binary, ".")
 	cmd.Dir = source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")

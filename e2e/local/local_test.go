@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -342,20 +341,16 @@ func TestSteadyStateCostsOneUpdatePerRenewInterval(t *testing.T) {
 // Its own Lease, which it renews every 10 s, is among them.
 func requests(t *testing.T) map[string]int {
 	t.Helper()
-	raw, err := cluster.Client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	metrics, err := cluster.APIServerMetrics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	counts := map[string]int{}
-	for line := range strings.Lines(string(raw)) {
-		if !strings.HasPrefix(line, "apiserver_request_total{") || !strings.Contains(line, `resource="leases"`) || strings.Contains(line, `verb="WATCH"`) {
-			continue
+	metrics.Each("apiserver_request_total", func(label func(string) string, value float64) {
+		if verb := label("verb"); verb != "WATCH" {
+			counts[verb] += int(value)
 		}
-		_, verb, _ := strings.Cut(line, `verb="`)
-		verb, _, _ = strings.Cut(verb, `"`)
-		n, _ := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
-		counts[verb] += int(n)
-	}
+	}, "resource", "leases")
 	return counts
 }
 

@@ -3,14 +3,14 @@ package local_test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/leader-elector/leader-elector/e2e/local"
 )
 
 func TestS1_S8_AFrozenSidecarsFileIsStaleAndGoneAfterTheThaw(t *testing.T) {
@@ -152,17 +152,12 @@ func TestAnIdleFollowerIsSmall(t *testing.T) {
 	g.leader(nil)
 	b := g.start("b")
 	g.eventually("b is ready", func() bool { status, _, _ := b.Get("/readyz"); return status == 200 })
-	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(b.Cmd.Process.Pid), "status"))
+	p, err := local.ReadProcess(b.Cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(raw)) {
-		if fields := strings.Fields(line); fields[0] == "VmRSS:" {
-			kib, _ := strconv.Atoi(fields[1])
-			t.Logf("resident: %.1f MB", float64(kib)*1024/1e6)
-			if kib*1024 > 14_000_000 {
-				t.Errorf("%d KiB resident, want at most 14 MB", kib)
-			}
-		}
+	t.Logf("resident: %.1f MB", float64(p.Resident)/1e6)
+	if p.Resident > 14_000_000 {
+		t.Errorf("%d bytes resident, want at most 14 MB", p.Resident)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Process is what one replica costs its node.
+// Process is what a process costs its machine.
 type Process struct {
 	Resident int           `json:"resident"` // bytes, at the end
 	Heap     int           `json:"heap"`     // those that no file backs
@@ -17,8 +17,8 @@ type Process struct {
 	CPU      time.Duration `json:"cpu"`      // nanoseconds on a core
 }
 
-// readProcess reads /proc of a process.
-func readProcess(pid int) (p Process, err error) {
+// ReadProcess reads what /proc says of a process.
+func ReadProcess(pid int) (p Process, err error) {
 	dir := fmt.Sprintf("/proc/%d", pid)
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
