@@ -13,25 +13,40 @@ PLATFORM    ?= linux/$(shell go env GOARCH)
 IMAGE       ?= ghcr.io/leader-elector/leader-elector:$(VERSION)
 CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root charts/leader-elector
 
-.PHONY: test lint simulation soak fuzz chaos build image example-image e2e demo cluster chart-readme bench
+.PHONY: test lint explore simulation soak fuzz chaos build image example-image e2e demo cluster chart-readme bench
 
 test: lint ## everything that can be tested without a cluster
-	go test -race -timeout 30m ./...
+	go test -race -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor
+	go test -race -timeout 30m ./lease/simulation -run '^TestStack|^TestClientGo'
+	go test -timeout 30m ./lease/simulation -skip '^TestStack|^TestClientGo'
 	go -C e2e test -race -timeout 30m . ./local ./chaos
 	go -C e2e test -timeout 30m ./app ./bench ./chart ./cluster ./demo
 
-simulation: ## a million moments of elections under random faults
-	go test ./lease -run '^TestSimulation$$' -v -count=1 -timeout 30m -steps 1000000 2>&1 | grep -v 'leaderelection.go\|transport.go\|request.go'; exit $${PIPESTATUS[0]}
+SIMULATION = go test ./lease/simulation -count=1 -v -timeout 3h
+QUIET      = 2>&1 | grep -v 'leaderelection.go\|transport.go\|request.go'; exit $${PIPESTATUS[0]}
 
-soak: ## the same for about an hour, from a seed that was not run before
-	go test ./lease -run '^TestSimulation$$' -v -count=1 -timeout 3h -steps 60000000 -first $$(date +%s) 2>&1 | grep -v 'leaderelection.go\|transport.go\|request.go'; exit $${PIPESTATUS[0]}
+EXPLORE ?= 4m
+FAULTS  ?= 3
+explore: ## every order of events, for EXPLORE and with at most FAULTS faults; and for each rule, the shortest story of what breaks without it
+	$(SIMULATION) -run '^TestExploreFindsEveryMutation$$'
+	$(SIMULATION) -run '^TestExplore$$' -replicas 3 -faults 1 -states 50000000 -for 30s
+	$(SIMULATION) -run '^TestExplore$$' -apps -faults 2 -states 50000000 -for 40s
+	$(SIMULATION) -run '^TestExplore$$' -faults $(FAULTS) -states 50000000 -for $(EXPLORE)
+
+simulation: ## a million moments of elections under random faults, and as many of the whole stack
+	$(SIMULATION) -run '^TestSimulation$$' -steps 1000000
+	$(SIMULATION) -run '^TestStack|^TestClientGo' -stack-steps 1000000 $(QUIET)
+
+SOAK ?= 1h
+soak: ## both for SOAK each, from a seed that was not run before
+	$(SIMULATION) -run '^TestSimulation$$|^TestStack$$' -soak $(SOAK) -first $$(date +%s) -stack-first $$(date +%s) $(QUIET)
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME
 	go test ./lease -run '^$$' -fuzz '^FuzzLeaseToDecision$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	go test ./lease -run '^$$' -fuzz '^FuzzAnswerToClient$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 	go test ./lease -run '^$$' -fuzz '^FuzzWatchToClient$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
-	go test ./internal/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+	go test ./lease/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
 
 CHAOS ?= 3m
 chaos: ## real sidecars, a real API server, and everything between them breaking for CHAOS
@@ -67,7 +82,7 @@ demo: ## three sidecars, a clean handover, a kill
 	@go -C e2e run ./demo $(if $(findstring command,$(origin KUBECONFIG)),-kubeconfig '$(abspath $(KUBECONFIG))')
 
 # With IMAGE=name, the size of that image is looked up too.
-bench: ## the sidecar against client-go's LeaderElector, side by side; about 45 minutes, to be left alone meanwhile
+bench: ## the sidecar against client-go's LeaderElector, side by side; about 45 minutes, on an otherwise idle machine
 	go -C e2e run ./bench -out ../dist/bench $(if $(findstring command,$(origin IMAGE)),-image '$(IMAGE)') $(BENCH)
 
 cluster: ## etcd and kube-apiserver on loopback until interrupted; LEASE=name adds an account

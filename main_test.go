@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +31,10 @@ func TestArguments(t *testing.T) {
 		{[]string{"--help"}, 0, "LEASE_NAME", ""},
 		{[]string{"--lease=x"}, 2, "", "unknown argument"},
 		{nil, 2, "", "LEASE_NAME is missing"},
+		{[]string{"exec", "--", "true"}, 2, "", "LEASE_NAME is missing"},
+		{[]string{"exec", "true"}, 2, "", "exec takes a command"},
+		{[]string{"exec", "--"}, 2, "", "exec takes a command"},
+		{[]string{"install"}, 2, "", "install takes one argument"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), c.args, []string{"STATUS_DIR=" + t.TempDir(), "HEALTH_PORT=0"}, &stdout, &stderr)
@@ -53,16 +59,80 @@ func TestAPortThatIsTakenIsABadConfiguration(t *testing.T) {
 	}
 }
 
+// kubeconfigFor writes a kubeconfig for an API server.
+func kubeconfigFor(t *testing.T, url string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}]}`, url)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestMain makes the test binary the program itself for the tests of signals.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_IS_THE_PROGRAM") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// Each signal that asks the process to end does so in order, though nothing reads
+// its log any more.
+func TestS6_SignalsEndTheProcessInOrderWithoutAReaderOfItsLog(t *testing.T) {
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		t.Run(signal.String(), func(t *testing.T) {
+			var api leasetest.Server
+			web := httptest.NewServer(&api)
+			defer web.Close()
+			dir := t.TempDir()
+			reader, writer, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0])
+			cmd.Stderr = writer
+			cmd.Env = []string{
+				"TEST_IS_THE_PROGRAM=1", "LEASE_NAME=app", "NAMESPACE=default", "IDENTITY=me", "HEALTH_PORT=0", "RELEASE_DELAY=0",
+				"STATUS_DIR=" + dir, "KUBECONFIG=" + kubeconfigFor(t, web.URL),
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			_ = writer.Close()
+			file := filepath.Join(dir, "leader_status")
+			for start := time.Now(); ; time.Sleep(time.Millisecond) {
+				if _, err := os.Stat(file); err == nil {
+					break
+				}
+				if time.Since(start) > time.Minute {
+					t.Fatal("no status file after a minute")
+				}
+			}
+			_ = reader.Close()
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("exit: %v", err)
+			}
+			if l := api.Get("default", "app"); *l.Spec.HolderIdentity != "" {
+				t.Errorf("the Lease is not released: holder %q", *l.Spec.HolderIdentity)
+			}
+			if _, err := os.Stat(file); !os.IsNotExist(err) {
+				t.Error("the status file outlived the program")
+			}
+		})
+	}
+}
+
 // The whole program, from its environment to its exit code.
 func TestRun(t *testing.T) {
 	api := httptest.NewServer(&leasetest.Server{})
 	defer api.Close()
 	dir := t.TempDir()
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}]}`, api.URL)
-	if err := os.WriteFile(kubeconfig, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	kubeconfig := kubeconfigFor(t, api.URL)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var log leasetest.Buffer

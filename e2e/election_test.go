@@ -41,14 +41,14 @@ type election struct {
 	note    string          // for the report
 }
 
-// exampleChart is a copy of charts/example with the library, as `helm
+// chartWithLibrary is a copy of an example's chart with the library, as `helm
 // dependency update` leaves it.
-func exampleChart(t *testing.T) (dir string) {
+func chartWithLibrary(t *testing.T, name string) (dir string) {
 	root, err := local.Root(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dir, err = chart.WithDependencies(root, filepath.Join(root, "charts", "example"), t.TempDir()); err != nil {
+	if dir, err = chart.WithDependencies(root, filepath.Join(root, "charts", name), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -122,8 +122,10 @@ func (e *election) readLogs(ctx context.Context, reading *sync.WaitGroup) {
 		for _, p := range pods {
 			if !following[p.Name] {
 				following[p.Name] = true
-				reading.Go(func() { e.follow(ctx, p.Name, "app", e.add) })
-				reading.Go(func() { e.follow(ctx, p.Name, "leader-elector", e.addSidecar) })
+				reading.Go(func() { e.follow(ctx, p.Name, "app", e.addBoth) }) // under exec the elector writes there too
+				if len(p.Spec.Containers) > 1 || len(p.Spec.InitContainers) > 0 && p.Spec.InitContainers[0].RestartPolicy != nil {
+					reading.Go(func() { e.follow(ctx, p.Name, "leader-elector", e.addSidecar) })
+				}
 			}
 		}
 		select {
@@ -177,6 +179,27 @@ func (e *election) after(moment time.Time, within time.Duration) window {
 	}
 	e.Fatalf("no app began to work within %v after %v", within, moment.Format(time.TimeOnly))
 	return window{}
+}
+
+// ledAgain waits until a sidecar has said, after a moment, that it leads, and an app
+// works by a look at what that one says. The app need not have noticed: a sidecar that
+// is restarted may take its Lease back between two of its looks.
+func (e *election) ledAgain(moment time.Time, within time.Duration) (w window, at time.Time) {
+	e.Helper()
+	for start := time.Now(); time.Since(start) < within; time.Sleep(20 * time.Millisecond) {
+		led, all := e.ledAfter(moment), e.windows()
+		if led.IsZero() || len(all) == 0 {
+			continue
+		}
+		switch w := all[len(all)-1]; {
+		case w.Open && w.Begin.After(moment):
+			return w, w.Begin
+		case w.Open && w.Checked.After(led):
+			return w, w.Checked
+		}
+	}
+	e.Fatalf("no sidecar that began to lead after %v had an app at work within %v", moment.Format(time.TimeOnly), within)
+	return window{}, time.Time{}
 }
 
 // handovers looks at the changes of leader after a moment: how many there were,
@@ -254,7 +277,7 @@ func (e *election) serviceHas(pod string, within time.Duration) (took time.Durat
 	e.Helper()
 	var got []string
 	for start := time.Now(); time.Since(start) < within; time.Sleep(50 * time.Millisecond) {
-		slices, err := e.client.DiscoveryV1().EndpointSlices(namespace).List(e.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + e.release + "-example-leader"})
+		slices, err := e.client.DiscoveryV1().EndpointSlices(namespace).List(e.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + e.fullName() + "-leader"})
 		if err != nil {
 			continue
 		}
@@ -303,7 +326,10 @@ func (e *election) explain() {
 	}
 }
 
-func (e *election) leaseName() string { return e.release + "-example-leader-elector" }
+// fullName is what the names of the release's objects begin with.
+func (e *election) fullName() string { return e.release + "-" + filepath.Base(e.chart) }
+
+func (e *election) leaseName() string { return e.fullName() + "-leader-elector" }
 
 // report is the table that is printed at the end.
 type report struct {

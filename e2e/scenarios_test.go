@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -42,6 +43,15 @@ func env(pairs ...string) map[string]any {
 	return map[string]any{"env": list}
 }
 
+// ofExec marks values as those of charts/example-exec.
+const ofExec = "of charts/example-exec"
+
+func underExec(values map[string]any) map[string]any {
+	marked := map[string]any{ofExec: true}
+	maps.Copy(marked, values)
+	return marked
+}
+
 // scenarios are run in order, each with a release of its own. What run returns
 // is measured against the bound.
 var scenarios = []struct {
@@ -70,9 +80,9 @@ var scenarios = []struct {
 		e.killed[old.Pod] = true
 		node, start := e.nodeOf(old.Pod), time.Now()
 		e.signal(node, old.Pod, sidecarProcess, "KILL")
-		next := e.after(start, time.Minute)
+		_, at := e.ledAgain(start, time.Minute)
 		e.settled()
-		return next.Begin.Sub(start)
+		return at.Sub(start)
 	}},
 	{"app container killed (SIGKILL)", true, withLease(shortLease), shortLease + slack, "from the kill", func(e *election) time.Duration {
 		old := e.leader()
@@ -177,12 +187,13 @@ var scenarios = []struct {
 		// After some kills the kubelet waits before it starts the container
 		// again: long enough for the Lease to expire while the pod's label,
 		// which nobody is there to change, still says leader.
-		next := old
-		for deadline := time.Now().Add(2 * time.Minute); next.Pod == old.Pod; next = e.after(old.Begin, time.Minute) {
+		next, killed := old, time.Time{}
+		for deadline := time.Now().Add(2 * time.Minute); next.Pod == old.Pod; next, _ = e.ledAgain(killed, time.Minute) {
 			if time.Now().After(deadline) {
 				e.Fatal("no other pod has taken over from one whose sidecar is killed again and again")
 			}
 			if e.alive(node, old.Pod, sidecarProcess) {
+				killed = time.Now()
 				e.signal(node, old.Pod, sidecarProcess, "KILL")
 			}
 		}
@@ -195,6 +206,26 @@ var scenarios = []struct {
 		e.settled()
 		return took
 	}},
+	{"app killed, LEAD_WHILE=lock", true, ofFive(leadWhile("lock", nil)), appKilled, "without work, median", appKills},
+	{"app in a crash loop on one node, LEAD_WHILE=lock", true, leadWhile("lock", nil), poll, "without work, at most", crashLoop},
+	{"app hung, LEAD_WHILE=http", true, leadWhile("http://127.0.0.1:8000/", nil), 15 * time.Second, "from the freeze", hangs},
+	{"Deployment rolled out, LEAD_WHILE=lock", false, leadWhile("lock", nil), rolled, "without work, median", rollOut},
+	{"the same with retire alone", false, nil, 5 * time.Second, "without work, median", rollOut},
+	{"the same with neither", false, withoutRetire(), 5 * time.Second, "without work, median", rollOut},
+	{"Deployment scaled 5 to 1, POD_DELETION_COST", false, leadWhile("lock", map[string]any{"podDeletionCost": 100}), time.Minute, "until one pod is left, which leads on", scaleDown},
+	{"node drained, LEAD_WHILE=lock", false, leadWhile("lock", nil), poll, "without work, at most", drained},
+	{"terminating follower, then the leader deleted", false, withStubborn(), poll, "without work", terminating},
+	{"step-down --to by kubectl exec", false, nil, poll, "without work", stepsDown},
+	{"exec: leader pod deleted", false, underExec(nil), poll, "from the command's end", func(e *election) time.Duration {
+		old := e.leader()
+		e.deletePod(old.Pod, -1)
+		next := e.after(old.End, time.Minute)
+		e.settled()
+		e.changed(old, next)
+		return next.Begin.Sub(e.endOf(old))
+	}},
+	{"exec: elector killed", true, underExec(withLease(shortLease)), shortLease + slack, "without work", execKilled(sidecarProcess)},
+	{"exec: command killed", true, underExec(nil), poll, "without work", execKilled(appProcess)},
 	{"API server down for 30 s, then up", true, withLease(shortLease), shortLease + slack, "from the moment a pod could reach it", func(e *election) time.Duration {
 		start, stopped := e.stopAPIServer(), time.Now()
 		time.Sleep(30 * time.Second) // the fault itself
@@ -270,7 +301,7 @@ func sleepUntil(moment time.Time) { time.Sleep(time.Until(moment)) }
 // TestScenarios is `make e2e`.
 func TestScenarios(t *testing.T) {
 	start, table := time.Now(), &report{}
-	example := exampleChart(t)
+	example, exampleExec := chartWithLibrary(t, "example"), chartWithLibrary(t, "example-exec")
 	c := newCluster(t)
 	loaded := load(t, example)
 	image, err := chartutil.Values(loaded.Dependencies()[0].Values).Table("image")
@@ -297,7 +328,12 @@ func TestScenarios(t *testing.T) {
 		took, ran, note := time.Duration(0), false, ""
 		passed := t.Run(s.name, func(t *testing.T) {
 			ran = true
-			e := c.install(t, example, fmt.Sprintf("e%d", i+1), s.values)
+			of, values := example, maps.Clone(s.values)
+			if values[ofExec] != nil {
+				of = exampleExec
+				delete(values, ofExec)
+			}
+			e := c.install(t, of, fmt.Sprintf("e%d", i+1), values)
 			if took = s.run(e); took > s.bound {
 				t.Errorf("%v %s, more than %v", took, s.what, s.bound)
 			}

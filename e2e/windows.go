@@ -46,13 +46,14 @@ type record struct {
 	seen  map[string]bool
 	lines map[string][]line // by pod
 	told  map[string]time.Time
+	led   []time.Time // when sidecars said that they lead
 }
 
 func newRecord() *record {
 	return &record{seen: map[string]bool{}, lines: map[string][]line{}, told: map[string]time.Time{}}
 }
 
-// add takes in a line of a pod's log. The same line, read again after a broken
+// add notes a line of a pod's log. The same line, read again after a broken
 // stream, counts once; what is not the app's, such as the kubelet's word that
 // there is no log yet, doesn't count.
 func (r *record) add(pod, raw string) {
@@ -68,17 +69,42 @@ func (r *record) add(pod, raw string) {
 	}
 }
 
-var givingUp = regexp.MustCompile(`^time=(\S+) .*msg="giving up the Lease`)
+// addBoth notes a line of a log that an app and an elector write.
+func (r *record) addBoth(pod, raw string) {
+	r.add(pod, raw)
+	r.addSidecar(pod, raw)
+}
 
-// addSidecar takes in a line of a sidecar's log: the one that says that it was
-// told to stop counts.
+var spoken = regexp.MustCompile(`^time=(\S+) .*msg=(Leading |"Giving up the Lease)`)
+
+// addSidecar notes a line of a sidecar's log: the one that says that it leads, and
+// the one that says that it was told to stop.
 func (r *record) addSidecar(pod, raw string) {
-	if found := givingUp.FindStringSubmatch(raw); found != nil {
-		at, _ := time.Parse(time.RFC3339Nano, found[1])
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	found := spoken.FindStringSubmatch(raw)
+	if found == nil {
+		return
+	}
+	at, _ := time.Parse(time.RFC3339Nano, found[1])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if found[2] == "Leading " {
+		r.led = append(r.led, at)
+	} else {
 		r.told[pod] = at
 	}
+}
+
+// ledAfter is the first moment after another at which a sidecar said that it leads,
+// zero where none did.
+func (r *record) ledAfter(moment time.Time) (first time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, at := range r.led {
+		if at.After(moment) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // toldToStop says when the sidecar of a pod began to hand over.

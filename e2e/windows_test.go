@@ -73,3 +73,26 @@ func TestViolations(t *testing.T) {
 		})
 	}
 }
+
+func TestALeaderSaysSo(t *testing.T) {
+	r := newRecord()
+	for ms, line := range map[int]string{
+		10: `time=%s level=INFO msg=Leading transitions=1 previous=""`,
+		20: `time=%s level=INFO msg="Giving up the Lease once the app has stopped"`,
+		30: `time=%s level=INFO msg=Leading transitions=1 previous=""`,
+		40: `time=%s level=WARN msg="Leading no longer"`,
+	} {
+		r.addSidecar("a", fmt.Sprintf(line, noon.Add(time.Duration(ms)*time.Millisecond).Format(time.RFC3339Nano)))
+	}
+	for _, c := range []struct{ after, want int }{{0, 10}, {10, 30}, {15, 30}} {
+		if got := r.ledAfter(noon.Add(time.Duration(c.after) * time.Millisecond)).Sub(noon).Milliseconds(); got != int64(c.want) {
+			t.Errorf("the first after %d ms: %d ms, want %d", c.after, got, c.want)
+		}
+	}
+	if got := r.ledAfter(noon.Add(30 * time.Millisecond)); !got.IsZero() {
+		t.Errorf("one led at %v", got)
+	}
+	if got := r.toldToStop()["a"].Sub(noon); got != 20*time.Millisecond {
+		t.Errorf("told to stop after %v, want 20ms", got)
+	}
+}

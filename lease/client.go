@@ -2,8 +2,13 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -13,9 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 	"k8s.io/client-go/util/connrotation"
+
+	"github.com/leader-elector/leader-elector/lease/internal/election"
 )
 
 // codecs know coordination/v1 and nothing else: the whole of client-go's
@@ -28,15 +35,26 @@ var codecs = func() serializer.CodecFactory {
 }()
 
 // client is all that an election asks of the API server: get, create, update
-// and watch of one Lease. It never retries and never waits: the elector does.
+// and watch of one Lease. It never retries and never waits: the election does.
+//
+// It has two lines, each with connections of its own. The spare one is for a
+// request that takes long on the other (L3).
 type client struct {
-	rest            rest.Interface
-	conns           *connrotation.ConnectionTracker // empty when the config brings a Transport of its own
+	config          *rest.Config
 	namespace, name string
+
+	mu    sync.Mutex // guards what follows; no I/O is done under it
+	line  *line
+	spare *line // nil until it is needed
+}
+
+// line is one set of connections to the API server.
+type line struct {
+	rest  rest.Interface
+	conns *connrotation.ConnectionTracker // empty when the config brings a Transport of its own
 }
 
 func newClient(base *rest.Config, namespace, name string, dialTimeout time.Duration) (*client, error) {
-	c := &client{conns: connrotation.NewConnectionTracker(), namespace: namespace, name: name}
 	config := rest.CopyConfig(base)
 	config.APIPath = "/apis"
 	config.GroupVersion = &coordinationv1.SchemeGroupVersion
@@ -46,46 +64,122 @@ func newClient(base *rest.Config, namespace, name string, dialTimeout time.Durat
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	config.QPS = -1    // no client-side limiter: at its default it alone delays a takeover by 90 ms
 	config.Timeout = 0 // each attempt has its own; the watch has none
+	config.Wrap(limitBodies)
+	if config.BearerTokenFile != "" {
+		// client-go's own reader of the file keeps a revoked token for a minute. This one reads it again after a 401.
+		config.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(config.BearerTokenFile)))
+		config.BearerToken, config.BearerTokenFile = "", ""
+	}
+	if config.Transport == nil && config.Dial == nil {
+		config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	}
+	c := &client{config: config, namespace: namespace, name: name}
+	var err error
+	c.line, err = c.newLine()
+	return c, err
+}
+
+func (c *client) newLine() (*line, error) {
+	l := &line{conns: connrotation.NewConnectionTracker()}
+	config := rest.CopyConfig(c.config)
 	if config.Transport == nil {
-		if config.Dial == nil {
-			config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
-		}
-		config.Dial = connrotation.NewDialerWithTracker(config.Dial, c.conns).DialContext
+		config.Dial = connrotation.NewDialerWithTracker(config.Dial, l.conns).DialContext
 	}
 	var err error
-	if c.rest, err = rest.RESTClientFor(config); err != nil {
+	if l.rest, err = rest.RESTClientFor(config); err != nil {
 		return nil, fmt.Errorf("building the API client: %w", err)
 	}
-	return c, nil
+	return l, nil
 }
 
-// get returns the Lease, or nil where there is none.
-func (c *client) get(ctx context.Context) (*coordinationv1.Lease, error) {
-	got, err := c.stored(c.rest.Get().Name(c.name), nil, ctx)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
+// current is the line in use.
+func (c *client) current() *line {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.line
+}
+
+// fresh is the spare line without any connection: it dials.
+func (c *client) fresh() (*line, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.spare == nil {
+		var err error
+		if c.spare, err = c.newLine(); err != nil {
+			return nil, err
+		}
 	}
-	return got, err
+	c.spare.conns.CloseAll()
+	return c.spare, nil
 }
 
-// put creates the Lease where it carries no resourceVersion, else updates
-// exactly that version of it. A 409 means that the decision is out of date.
-func (c *client) put(ctx context.Context, desired *coordinationv1.Lease) (*coordinationv1.Lease, error) {
-	if desired.ResourceVersion == "" {
-		return c.stored(c.rest.Post(), desired, ctx)
+// prefer makes l the line in use. The other one did not answer: its connections
+// are closed, and with them the watch, which begins again on l.
+func (c *client) prefer(l *line) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l == c.spare {
+		c.line, c.spare = c.spare, c.line
+		c.spare.conns.CloseAll()
 	}
-	return c.stored(c.rest.Put().Name(c.name), desired, ctx)
 }
 
-func (c *client) stored(req *rest.Request, body *coordinationv1.Lease, ctx context.Context) (*coordinationv1.Lease, error) {
-	if body != nil {
-		req = req.Body(body)
+// dropConnections closes every connection, so that the next request dials and may
+// reach a server that lives.
+func (c *client) dropConnections() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line.conns.CloseAll()
+	if c.spare != nil {
+		c.spare.conns.CloseAll()
+	}
+}
+
+// maxBody is more than any answer about one Lease takes.
+const maxBody = 1 << 20
+
+// limitBodies reads no more of an answer than that: what a broken proxy sends must
+// not take the memory of the pod. A watch never ends, and limits each event itself.
+func limitBodies(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(r)
+		if err == nil && resp.Body != nil && r.URL.Query().Get("watch") == "" {
+			resp.Body = limited{io.LimitReader(resp.Body, maxBody), resp.Body}
+		}
+		return resp, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip calls f.
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type limited struct {
+	io.Reader
+	io.Closer
+}
+
+// do makes one request on a line.
+func (c *client) do(ctx context.Context, l *line, r election.Request) (election.Record, error) {
+	var req *rest.Request
+	switch r.Verb() {
+	case "get":
+		req = l.rest.Get().Name(c.name)
+	case "create":
+		req = l.rest.Post().Body(leaseOf(c.namespace, c.name, r.Write))
+	case "update":
+		req = l.rest.Put().Name(c.name).Body(leaseOf(c.namespace, c.name, r.Write))
 	}
 	got := &coordinationv1.Lease{}
-	if err := req.Namespace(c.namespace).Resource("leases").MaxRetries(0).Do(ctx).Into(got); err != nil {
-		return nil, err
+	err := req.Namespace(c.namespace).Resource("leases").MaxRetries(0).Do(ctx).Into(got)
+	if r.Kind == election.Read && apierrors.IsNotFound(err) {
+		return election.Record{}, nil
 	}
-	return got, c.check(got)
+	if err == nil {
+		err = c.check(got)
+	}
+	return recordOf(got), err
 }
 
 // check refuses an answer that is not the Lease that was asked for: what a
@@ -98,37 +192,21 @@ func (c *client) check(got *coordinationv1.Lease) error {
 	return nil
 }
 
-// watch streams the changes of the Lease after resourceVersion, or its present
-// state and then its changes where that is empty. It gives up when the server
-// has not begun to answer within the timeout.
-func (c *client) watch(ctx context.Context, resourceVersion string, timeout time.Duration) (watch.Interface, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	limit := time.AfterFunc(timeout, cancel)
-	req := c.rest.Get().Namespace(c.namespace).Resource("leases").
-		Param("watch", "true").Param("fieldSelector", "metadata.name="+c.name)
-	if resourceVersion != "" {
-		req = req.Param("resourceVersion", resourceVersion)
+// failureOf tells the election what an error means.
+func failureOf(err error) election.Failure {
+	if err == nil {
+		return election.Failure{}
 	}
-	stream, err := req.MaxRetries(0).Watch(ctx)
-	if !limit.Stop() && err == nil {
-		stream.Stop()
-		err = context.DeadlineExceeded
+	f := election.Failure{Text: err.Error(), Timeout: errors.Is(err, context.DeadlineExceeded)}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		f.Code = int(status.Status().Code)
+		if s, ok := apierrors.SuggestsClientDelay(err); ok && s > 0 {
+			f.RetryAfter = time.Duration(s) * time.Second
+		}
 	}
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("watching Lease %s/%s: %w", c.namespace, c.name, err)
+	for _, phrase := range []string{"admission", "denied the request", "denied request", "exceeded quota", "failed calling webhook", "unable to create new content"} {
+		f.Admission = f.Admission || f.Code != 0 && strings.Contains(strings.ToLower(f.Text), phrase)
 	}
-	return &cancelOnStop{stream, cancel}, nil
+	return f
 }
-
-// cancelOnStop ends the request together with its stream.
-type cancelOnStop struct {
-	watch.Interface
-	cancel context.CancelFunc
-}
-
-func (w *cancelOnStop) Stop() { w.cancel(); w.Interface.Stop() }
-
-// dropConnections closes every connection, so that the next request dials
-// afresh and may reach a server that lives.
-func (c *client) dropConnections() { c.conns.CloseAll() }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"testing"
-	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,13 +12,15 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/leader-elector/leader-elector/lease/internal/election"
 )
 
 // BenchmarkRenewal is what one renewal costs the process beside the network,
-// from the record to write to the answer understood: ours, client-go's, and
+// from the decision to renew to the answer understood: ours, client-go's, and
 // that of net/http alone with a body of the same length.
 func BenchmarkRenewal(b *testing.B) {
-	identity, seconds, transitions, now := "app-7c9d8f6b5-x2x4z", int32(15), int32(3), metav1.NowMicro()
+	identity, seconds, transitions, now := "me", int32(15), int32(3), metav1.NowMicro()
 	l := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: "default", UID: "3b2c5f0e-9f0b-4c55-b0cd-6f1e5a0f8f8e", ResourceVersion: "7",
 			Annotations: map[string]string{IncarnationAnnotation: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}},
@@ -37,12 +38,23 @@ func BenchmarkRenewal(b *testing.B) {
 		return body
 	}
 	b.Run("leader-elector", func(b *testing.B) {
-		c := newCampaign(b, canned{http.StatusOK, runtime.ContentTypeProtobuf, encoded(runtime.ContentTypeProtobuf)})
-		c.observe(l, time.Hour)
+		e := newElector(b, canned{http.StatusOK, runtime.ContentTypeProtobuf, encoded(runtime.ContentTypeProtobuf)})
+		d := newDriver(b, e)
+		d.answer(election.Record{}, election.Failure{})
+		d.answer(recordOf(l), election.Failure{}) // to the claim
 		for b.Loop() {
-			if _, err := c.client.put(b.Context(), c.desired(renew)); err != nil {
+			for d.flight.Kind == election.None {
+				d.now = d.todo.WakeAt
+				d.step(election.Event{})
+			}
+			if d.flight.Kind != election.Renew {
+				b.Fatalf("not a renewal: %v", d.flight.Kind)
+			}
+			got, err := e.client.do(b.Context(), e.client.current(), d.flight)
+			if err != nil {
 				b.Fatal(err)
 			}
+			d.answer(got, election.Failure{})
 		}
 		b.ReportAllocs()
 	})

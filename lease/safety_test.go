@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"log/slog"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,7 @@ import (
 	"github.com/leader-elector/leader-elector/lease/leasetest"
 )
 
-// blockingLog is a slog handler whose output nobody reads.
+// blockingLog is a slog handler whose output is never read.
 type blockingLog struct {
 	slog.Handler
 	blocked chan struct{}
@@ -75,14 +76,14 @@ func TestS2_AHeldLeaseIsTakenOnlyAfterItsOwnDurationUnchanged(t *testing.T) {
 			// given a record of 30 s whose renewTime is a year old
 			w.heldBy("other", 30)
 			w.edit(func(s *coordinationv1.LeaseSpec) {
-				s.RenewTime = &metav1.MicroTime{Time: time.Now().AddDate(-1, 0, 0)}
+				s.RenewTime = fraction(time.Now().AddDate(-1, 0, 0))
 			})
 			a := w.start("a")
 			sleep(20 * time.Second)
 			w.leads(false, a)
-			// when it changes (to another time in the past) the wait begins anew
+			// when it changes (to another time in the past) the wait begins again
 			w.edit(func(s *coordinationv1.LeaseSpec) {
-				s.RenewTime = &metav1.MicroTime{Time: time.Now().AddDate(-2, 0, 0)}
+				s.RenewTime = fraction(time.Now().AddDate(-2, 0, 0))
 			})
 			sleep(30*time.Second - time.Millisecond)
 			w.leads(false, a)
@@ -139,9 +140,9 @@ func TestS2_AHeldLeaseIsTakenOnlyAfterItsOwnDurationUnchanged(t *testing.T) {
 			inFakeTime(t, func(w *world) {
 				w.heldBy("other", 15)
 				a := w.start("a")
-				w.edit(func(s *coordinationv1.LeaseSpec) {
-					one := int32(1)
-					s.HolderIdentity, s.LeaseDurationSeconds = release, &one
+				w.edit(func(s *coordinationv1.LeaseSpec) { // as client-go releases
+					one, now := int32(1), metav1.NowMicro()
+					s.HolderIdentity, s.LeaseDurationSeconds, s.AcquireTime, s.RenewTime = release, &one, &now, &now
 				})
 				w.leads(true, a)
 			})
@@ -203,7 +204,7 @@ func TestS4_AWriteWithoutAnswerIsReadBack(t *testing.T) {
 			inFakeTime(t, func(w *world) {
 				a := w.start("a")
 				claimed := a.State().ValidUntil
-				equal(w, "claimed until", claimed-a.clock.Now(), renewDeadline)
+				equal(w, "claimed until", claimed.Sub(a.clock.Now()), renewDeadline)
 				// when the first renewal's answer is lost, and no other one gets through
 				var updates atomic.Int32
 				w.OnRequest(func(r leasetest.Request) leasetest.Fault {
@@ -219,7 +220,7 @@ func TestS4_AWriteWithoutAnswerIsReadBack(t *testing.T) {
 				sent := a.clock.Now()
 				// then the validity is that of the write which landed last
 				sleep(4900 * time.Millisecond)
-				equal(w, "valid until", a.State().ValidUntil-sent, c.until)
+				equal(w, "valid until", a.State().ValidUntil.Sub(sent), c.until)
 			})
 		})
 	}
@@ -258,7 +259,7 @@ func TestS5_TheLeaseOfADeadPreviousIncarnationIsTakenBackAtOnce(t *testing.T) {
 			w.kill(old) // requests of user agent "a"
 			acquired := w.lease().Spec.AcquireTime.String()
 			b := w.start("a", func(c *lease.Config) {
-				c.PreviousIncarnation, c.REST = old.Incarnation(), w.Config("reborn")
+				c.ProvenDead, c.REST = func(i string) bool { return i == old.Incarnation() }, w.Config("reborn")
 			})
 			w.leads(true, b)
 			equal(w, "transitions", *w.lease().Spec.LeaseTransitions, 0)
@@ -284,7 +285,7 @@ func TestS6_ACleanStopWaitsForTheAppAndThenReleases(t *testing.T) {
 			var a *replica
 			appStopped := make(chan struct{})
 			a = w.start("a", func(c *lease.Config) {
-				c.BeforeRelease = func(ctx context.Context) error {
+				c.BeforeRelease = func(ctx context.Context, _ lease.Cause) error {
 					w.leads(false, a) // published before the app is waited for
 					<-appStopped
 					return ctx.Err()
@@ -319,7 +320,7 @@ func TestS6_ACleanStopWaitsForTheAppAndThenReleases(t *testing.T) {
 	t.Run("kept", func(t *testing.T) {
 		inFakeTime(t, func(w *world) {
 			a := w.start("a", func(c *lease.Config) {
-				c.BeforeRelease = func(context.Context) error { return lease.ErrKeepLease }
+				c.BeforeRelease = func(context.Context, lease.Cause) error { return lease.ErrKeepLease }
 			})
 			b := w.start("b")
 			sleep(time.Second)
@@ -394,8 +395,8 @@ func TestS8_AfterAPauseTheValidityIsCheckedFirst(t *testing.T) {
 	inFakeTime(t, func(w *world) {
 		w.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{Stale: true} })
 		a := w.start("a")
-		states := a.States()
-		<-states
+		changes := a.Changes()
+		<-changes
 		// given a renewal that was applied but whose answer is on its way
 		w.OnRequest(func(r leasetest.Request) leasetest.Fault {
 			return leasetest.Fault{AnswerDelay: time.Second * b2d(r.Verb == "update")}
@@ -408,8 +409,8 @@ func TestS8_AfterAPauseTheValidityIsCheckedFirst(t *testing.T) {
 		sleep(time.Second)
 		// then no State that it publishes before the next write says that it leads
 		select {
-		case s := <-states:
-			if s.LeadsAt(now) {
+		case <-changes:
+			if s := a.State(); s.LeadsAt(now) {
 				t.Fatalf("published after the pause: %+v", s)
 			}
 		default:
@@ -429,12 +430,12 @@ func TestS9_ADuplicateIdentityStepsDownAndIsNamed(t *testing.T) {
 			}
 		}
 		w.leads(true, a)
-		equal(w, "warnings of b", b.logged("identities must be unique"), 1)
+		equal(w, "warnings of b", b.logged("Identities must be unique"), 1)
 		sleep(time.Second)
 		// when another process writes under our identity, as client-go would: our annotation survives
 		w.edit(func(s *coordinationv1.LeaseSpec) { s.RenewTime = &metav1.MicroTime{Time: time.Now()} })
 		w.leads(false, a)
-		equal(w, "warnings of a", a.logged("identities must be unique"), 1)
+		equal(w, "warnings of a", a.logged("Identities must be unique"), 1)
 		if !strings.Contains(a.log.String(), "identity=a") {
 			t.Fatal("the identity is not named")
 		}
@@ -591,6 +592,36 @@ func TestS12_TransitionsCountHoldersAndAcquireTimeStays(t *testing.T) {
 		sleep(leaseDuration)
 		w.leads(true, c)
 		equal(w, "token after the reset", c.State().Transitions, 2)
+	})
+}
+
+func TestS12_TheLastTokenIsNotRepeated(t *testing.T) {
+	inFakeTime(t, func(w *world) {
+		w.heldBy("other", 15)
+		w.edit(func(s *coordinationv1.LeaseSpec) { *s.LeaseTransitions = math.MaxInt32 })
+		a := w.start("a")
+		sleep(2 * leaseDuration)
+		w.leads(false, a)
+		equal(w, "told why", a.logged("no fencing token is left"), 1)
+		equal(w, "holder", w.holder(), "other")
+		// when the Lease is deleted and the replicas have forgotten it, it counts from 0
+		w.edit(func(s *coordinationv1.LeaseSpec) { *s.LeaseTransitions = 5 })
+		b := w.start("b")
+		w.takesOver(b, 2*leaseDuration)
+		equal(w, "token", b.State().Transitions, 6)
+	})
+}
+
+// A pod that was replaced by one of the same name is another process.
+func TestS12_AReplacedPodOfTheSameNameGetsAnotherToken(t *testing.T) {
+	inFakeTime(t, func(w *world) {
+		old := w.start("a")
+		w.leads(true, old)
+		w.kill(old)
+		b := w.start("a", func(c *lease.Config) { c.REST = w.Config("replacement") })
+		w.takesOver(b, 2*leaseDuration)
+		equal(w, "token", b.State().Transitions, 1)
+		equal(w, "errors", b.logged("level=ERROR"), 0) // an ordinary replacement is no second process (S9)
 	})
 }
 

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/leader-elector/leader-elector/lease/boottime"
+	"github.com/leader-elector/leader-elector/lease/internal/election"
 )
 
 // State is what one replica knows of the election at one moment. It is a
@@ -21,7 +24,12 @@ type State struct {
 	Previous string
 	// ValidUntil is the boot time (Clock) at which this replica's leadership
 	// ends unless a renewal moves it on. Zero while it does not lead.
-	ValidUntil time.Duration
+	ValidUntil boottime.Moment
+	// HeldUntil is the boot time until which no other replica leads, unless a renewal
+	// moves it on. It is ValidUntil while this replica leads. It goes on while the
+	// work of a leader that gives up is being stopped (Config.BeforeRelease): that
+	// work must have ended by then. Zero otherwise.
+	HeldUntil boottime.Moment
 	// LeaseUID is the uid of the Lease object that Transitions counts in.
 	LeaseUID types.UID
 	// Transitions is spec.leaseTransitions: a fencing token, which grows with
@@ -29,47 +37,87 @@ type State struct {
 	Transitions int32
 	// Synced says that the Lease has been read at least once.
 	Synced bool
-	// Problem is the last API error while it lasts, empty after a request that
-	// succeeded.
+	// Problem is the last API error while it lasts. It is empty otherwise.
 	Problem string
 	// Denied says that Problem is a refusal of our credentials or rights, which
 	// waiting does not cure.
 	Denied bool
+
+	// Role is what this replica does: "reading", "following", "leading" or "handing over".
+	// One that leads may not tell yet (ValidUntil is zero): it renews first.
+	Role Role
+	// Down says that Stand(false) was called, or Stand is awaited: no claim is made.
+	Down bool
+	// Retired says that Retire was called: no claim is made.
+	Retired bool
+	// Draining says that leadership is being given up: the Lease is kept until the app
+	// has stopped.
+	Draining bool
+	// Acquired is the wall-clock time at which the stored term began, by its holder's
+	// clock. Zero where the Lease does not say.
+	Acquired time.Time
+	// ClaimAt is the boot time at which this follower claims the Lease unless its
+	// holder renews it. boottime.Never while it makes no claim. It moves on with each
+	// renewal of the holder, which wakes no reader of Changes.
+	ClaimAt boottime.Moment
+}
+
+// Role is what a replica does.
+type Role string
+
+// The roles.
+const (
+	Reading     Role = "reading"      // finding out what is stored
+	Following   Role = "following"    // waiting for the Lease to become free
+	Leading     Role = "leading"      // renewing
+	HandingOver Role = "handing over" // giving up leadership in order
+)
+
+var roles = map[election.Role]Role{
+	election.Reading: Reading, election.Following: Following, election.Leading: Leading, election.HandingOver: HandingOver,
+}
+
+func acquired(s election.Stamp) time.Time {
+	if s == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(s)).UTC()
 }
 
 // LeadsAt says whether this replica leads at the boot time now.
-func (s State) LeadsAt(now time.Duration) bool { return now < s.ValidUntil }
+func (s State) LeadsAt(now boottime.Moment) bool { return now < s.ValidUntil }
 
-// publisher hands the newest State to any number of readers without ever
-// waiting for one of them.
+// publisher holds the newest State and wakes its readers. It never waits for one.
 type publisher struct {
 	current atomic.Pointer[State]
-	mu      sync.Mutex // guards subscribers; nothing blocks while it is held
-	readers []chan State
+	mu      sync.Mutex // guards wakes; nothing blocks while it is held
+	wakes   []chan struct{}
 }
 
 func (p *publisher) publish(s State) {
-	if *p.current.Load() == s {
+	before := *p.current.Load()
+	if before == s {
 		return
 	}
 	p.current.Store(&s)
+	if before.ClaimAt = s.ClaimAt; before == s {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range p.readers {
+	for _, c := range p.wakes {
 		select {
-		case <-c: // what its reader has not taken yet is out of date
-		default:
+		case c <- struct{}{}:
+		default: // it has been woken already and will read this State
 		}
-		c <- s
 	}
 }
 
-// subscribe returns a channel that holds the newest State not yet received.
-func (p *publisher) subscribe() <-chan State {
-	c := make(chan State, 1)
+func (p *publisher) subscribe() <-chan struct{} {
+	c := make(chan struct{}, 1)
+	c <- struct{}{}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c <- *p.current.Load()
-	p.readers = append(p.readers, c)
+	p.wakes = append(p.wakes, c)
 	return c
 }

@@ -2,73 +2,28 @@ package lease
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"fmt"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/leader-elector/leader-elector/lease/internal/election"
 )
 
-// watcher is the campaign's end of a watch, which runs in its own goroutine.
-// Watching spares polling; nothing that is safe depends on it.
-type watcher struct {
-	events  chan watchEvent // nil while none runs
-	cancel  context.CancelFunc
-	up      bool          // the server has answered: changes arrive by themselves
-	since   time.Duration // when it was started
-	retryAt time.Duration // not before this
-	denied  bool          // the missing right was reported
-	afresh  bool          // start from what is stored: the server forgot what was before
-}
-
-// watchEvent is one message of the watch's goroutine. The zero lease without
-// more means that the watch is up.
-type watchEvent struct {
-	lease   *coordinationv1.Lease
-	deleted bool  // lease is the last version of what was deleted
-	ended   bool  // the last message
-	err     error // why it ended; nil where the server closed it as it may
-}
-
-// startWatch starts a watch where there should be one, and returns when to try
-// next.
-func (c *campaign) startWatch(now time.Duration) time.Duration {
-	if c.watch.events != nil || !c.fresh || c.stopping {
-		return never
-	}
-	if now < c.watch.retryAt {
-		return c.watch.retryAt
-	}
-	ctx, cancel := context.WithCancel(c.requests)
-	version := ""
-	if c.term.lease != nil && !c.watch.afresh {
-		version = c.term.lease.ResourceVersion
-	}
-	events := make(chan watchEvent)
-	c.watch.events, c.watch.cancel, c.watch.since = events, cancel, now
-	go c.client.follow(ctx, version, c.cfg.RenewDeadline/2, events)
-	return never
-}
-
-// follow relays a watch as events until it ends or ctx does.
-func (c *client) follow(ctx context.Context, version string, timeout time.Duration, events chan<- watchEvent) {
-	tell := func(ev watchEvent) bool {
-		select {
-		case events <- ev:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	}
+// follow relays the changes of the Lease after version, or what is stored and
+// then its changes where that is empty, until the watch or ctx ends. It gives up
+// when the API server has not begun to answer within the timeout.
+func (c *client) follow(ctx context.Context, id int, version string, timeout time.Duration, tell func(election.Event) bool) {
+	ended := func(err error) { tell(election.Event{Kind: election.WatchEnded, ID: id, Failure: failureOf(err)}) }
 	stream, err := c.watch(ctx, version, timeout)
 	if err != nil {
-		tell(watchEvent{ended: true, err: err})
+		ended(fmt.Errorf("watching Lease %s/%s: %w", c.namespace, c.name, err))
 		return
 	}
 	defer stream.Stop()
-	if !tell(watchEvent{}) {
+	if !tell(election.Event{Kind: election.WatchUp, ID: id}) {
 		return
 	}
 	for {
@@ -77,11 +32,11 @@ func (c *client) follow(ctx context.Context, version string, timeout time.Durati
 			return
 		case ev, open := <-stream.ResultChan():
 			if !open {
-				tell(watchEvent{ended: true})
+				ended(nil)
 				return
 			}
 			if ev.Type == watch.Error {
-				tell(watchEvent{ended: true, err: apierrors.FromObject(ev.Object)})
+				ended(apierrors.FromObject(ev.Object))
 				return
 			}
 			l, ok := ev.Object.(*coordinationv1.Lease)
@@ -89,68 +44,45 @@ func (c *client) follow(ctx context.Context, version string, timeout time.Durati
 				continue
 			}
 			if err := c.check(l); err != nil {
-				tell(watchEvent{ended: true, err: err})
+				ended(err)
 				return
 			}
-			if !tell(watchEvent{lease: l, deleted: ev.Type == watch.Deleted}) {
+			kind := election.WatchSaw
+			if ev.Type == watch.Deleted {
+				kind = election.WatchDeleted
+			}
+			if !tell(election.Event{Kind: kind, ID: id, Record: recordOf(l)}) {
 				return
 			}
 		}
 	}
 }
 
-// watched takes in one message of the watch.
-func (c *campaign) watched(ev watchEvent, now time.Duration) {
-	switch {
-	case ev.ended:
-		c.watchEnded(ev.err, now)
-	case ev.lease == nil:
-		c.watch.up, c.watch.denied, c.watch.afresh = true, false, false
-	case !newer(ev.lease, c.version): // known, or late
-	default:
-		l := ev.lease
-		c.version = l.ResourceVersion
-		if ev.deleted {
-			l = nil
-		}
-		update := c.term.lease != nil && l != nil
-		c.fresh = !c.unknown
-		c.observe(l, now)
-		if c.pending == claim && update && !c.mine() {
-			c.abandon() // it is too late, and who queues it has enough to do
-		}
+func (c *client) watch(ctx context.Context, version string, timeout time.Duration) (watch.Interface, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	limit := time.AfterFunc(timeout, cancel)
+	req := c.current().rest.Get().Namespace(c.namespace).Resource("leases").
+		Param("watch", "true").Param("fieldSelector", "metadata.name="+c.name)
+	if version != "" {
+		req = req.Param("resourceVersion", version)
 	}
+	stream, err := req.MaxRetries(0).Watch(ctx)
+	if !limit.Stop() && err == nil {
+		stream.Stop()
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &cancelOnStop{stream, cancel}, nil
 }
 
-func (c *campaign) watchEnded(err error, now time.Duration) {
-	code := statusCode(err)
-	switch {
-	case code == http.StatusGone && !c.watch.afresh:
-		c.fresh = false
-		c.endWatch(now, "the API server no longer knows our resourceVersion")
-		c.watch.afresh = true
-	case code == http.StatusForbidden || code == http.StatusUnauthorized:
-		if !c.watch.denied {
-			c.log.Warn("the Lease can't be watched and is polled instead: takeovers are slower by up to RETRY_PERIOD. The Role of this pod's service account should allow \"watch\" on resource leases, apiGroup coordination.k8s.io", "err", err)
-		}
-		c.endWatch(now, "forbidden")
-		c.watch.denied, c.watch.retryAt = true, now+4*c.cfg.LeaseDuration
-	case err == nil && c.watch.up && now-c.watch.since >= c.cfg.RetryPeriod:
-		c.endWatch(now, "closed by the API server")
-	default:
-		if err == nil {
-			err = errors.New("closed at once")
-		}
-		c.endWatch(now, err.Error())
-		c.watch.retryAt = now + c.jitter(c.cfg.RetryPeriod)
-	}
-	c.pollAt = now + c.jitter(c.cfg.RetryPeriod)
+// cancelOnStop ends the request together with its stream.
+type cancelOnStop struct {
+	watch.Interface
+	cancel context.CancelFunc
 }
 
-// endWatch forgets the watch; startWatch begins another at once unless told
-// otherwise.
-func (c *campaign) endWatch(now time.Duration, why string) {
-	c.log.Debug("the watch has ended", "reason", why)
-	c.watch.cancel()
-	c.watch.events, c.watch.up, c.watch.retryAt = nil, false, now
-}
+// Stop ends the request and the stream.
+func (w *cancelOnStop) Stop() { w.cancel(); w.Interface.Stop() }

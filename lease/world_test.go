@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -83,8 +84,8 @@ func (w *world) start(identity string, options ...func(*lease.Config)) *replica 
 	return r
 }
 
-// kill cuts a replica off from the API server for good, which is what a
-// SIGKILL looks like to the others.
+// kill drops a replica's requests, which is what a SIGKILL looks like to the
+// others. A watch that is open stays so: cut ends it.
 func (w *world) kill(r *replica) {
 	identity := r.State().Identity
 	w.OnRequest(func(req leasetest.Request) leasetest.Fault {
@@ -93,11 +94,11 @@ func (w *world) kill(r *replica) {
 }
 
 // startPeer runs client-go's own LeaderElector.
-func (w *world) startPeer(identity string, releaseOnCancel bool) (leads *atomic.Bool, stop func()) {
+func (w *world) startPeer(identity string, releaseOnCancel bool, options ...func(*leaderelection.LeaderElectionConfig)) (leads *atomic.Bool, stop func()) {
 	leads = &atomic.Bool{}
 	cfg := w.Config(identity)
 	cfg.ContentType = "application/json"
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+	config := leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name},
 			Client:     kubernetes.NewForConfigOrDie(cfg).CoordinationV1(),
@@ -108,7 +109,11 @@ func (w *world) startPeer(identity string, releaseOnCancel bool) (leads *atomic.
 			OnStartedLeading: func(context.Context) { leads.Store(true) },
 			OnStoppedLeading: func() { leads.Store(false) },
 		},
-	})
+	}
+	for _, option := range options {
+		option(&config)
+	}
+	elector, err := leaderelection.NewLeaderElector(config)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -163,6 +168,30 @@ func (w *world) leads(want bool, replicas ...*replica) {
 	}
 }
 
+// neverTwo lets time pass, and fails the test when two of the replicas lead.
+func (w *world) neverTwo(d time.Duration, replicas ...*replica) {
+	w.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); sleep(10 * time.Millisecond) {
+		var leaders []*replica
+		for _, r := range replicas {
+			if r.IsLeader() {
+				leaders = append(leaders, r)
+			}
+		}
+		if len(leaders) > 1 {
+			w.Fatalf("two leaders at %v; Lease: %+v\n%s\n%s", time.Now().Format("05.000"), w.lease(), leaders[0].log, leaders[1].log)
+		}
+	}
+}
+
+// keepsLeading lets time pass, and fails the test when r does not lead.
+func (w *world) keepsLeading(r *replica, d time.Duration) {
+	w.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); sleep(10 * time.Millisecond) {
+		w.leads(true, r)
+	}
+}
+
 // takesOver waits for r to lead and returns how long that took.
 func (w *world) takesOver(r *replica, within time.Duration) time.Duration {
 	w.Helper()
@@ -181,4 +210,28 @@ func equal[V comparable](w *world, what string, got, want V) {
 	if got != want {
 		w.Fatalf("%s: got %v, want %v", what, got, want)
 	}
+}
+
+// cut cuts clients off from the API server, and ends every watch. A status other than 0 is the answer
+// to every other client's watch, so that it polls.
+func (w *world) cut(watches int, clients ...string) {
+	w.OnRequest(func(r leasetest.Request) (f leasetest.Fault) {
+		if r.Verb == "watch" {
+			f.Status = watches
+		}
+		f.DropRequest = slices.Contains(clients, r.Client)
+		return f
+	})
+	w.CutWatches()
+}
+
+// asUser makes a replica send its requests under another name.
+func asUser(w *world, name string) func(*lease.Config) {
+	return func(c *lease.Config) { c.REST = w.Config(name) }
+}
+
+// fraction is a renewTime at t that is no whole second, as one that a policy
+// truncates would be.
+func fraction(t time.Time) *metav1.MicroTime {
+	return &metav1.MicroTime{Time: t.Add(time.Microsecond)}
 }

@@ -24,6 +24,12 @@ const (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "stubborn" { // a second container, for the e2e tests
+		signal.Ignore(syscall.SIGTERM)
+		for {
+			time.Sleep(time.Hour)
+		}
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	if os.Getenv("IGNORE_SIGTERM") == "true" {
@@ -41,6 +47,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "WORK, how long a piece of work takes:", err)
 		os.Exit(2)
 	}
+	go live(a.file + ".alive")
 	go serve()
 	for ctx.Err() == nil {
 		if err := a.step(); err != nil {
@@ -50,6 +57,22 @@ func main() {
 		time.Sleep(poll)
 	}
 	a.end()
+}
+
+// live takes the alive lock for the life of the process, once its file is there:
+// LEAD_WHILE=lock.
+func live(path string) {
+	for ; ; time.Sleep(poll) {
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		defer func() { _ = f.Close() }() // what is to be closed stays open until then
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_SH) == nil {
+			select {}
+		}
+		return
+	}
 }
 
 // serve answers for the leader Service: with the name of the pod.
@@ -107,7 +130,8 @@ func (a *app) step() error {
 	return nil
 }
 
-// leads is the README's rule: the file is there, and its mtime in the future.
+// leads is the README's rule: the file is there, and the term has not ended, neither by
+// its mtime nor by the seconds since the machine started.
 func (a *app) leads() bool {
 	info, err := os.Stat(a.file)
 	now := time.Now()
@@ -116,7 +140,17 @@ func (a *app) leads() bool {
 		a.log.Warn("stale", "lapsed", info.ModTime())
 	}
 	a.stale = stale
-	return err == nil && info.ModTime().After(now)
+	return err == nil && info.ModTime().After(now) && number(a.file+".until") > number("/proc/uptime")
+}
+
+// number is the one that a file begins with, 0 where there is none.
+func number(path string) (n float64) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	_, _ = fmt.Sscan(string(content), &n)
+	return n
 }
 
 // ask gets the fencing token, which the sidecar tells over HTTP.

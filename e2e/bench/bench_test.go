@@ -36,6 +36,10 @@ func TestASmallPlan(t *testing.T) {
 		if got := r.samples(firstLeader, 15*time.Second, system).Millis; len(got) != 1 || got[0] <= 0 {
 			t.Errorf("%s, first leader: %v", system, got)
 		}
+		apps := r.samples(appKilled, 3*time.Second, system)
+		if never := system == peerName; apps.Never != never || !never && len(apps.Millis) != 1 {
+			t.Errorf("%s, an app's death: %+v", system, apps)
+		}
 		s := r.steady(system)
 		if s.Load.AllRequests <= 0 || s.Wire <= 0 || s.Leader.Resident <= 0 || s.Leader.CPU <= 0 || s.Follower.Heap <= 0 {
 			t.Errorf("%s, steady state: %+v", system, s)

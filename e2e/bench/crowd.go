@@ -136,13 +136,13 @@ func runOurs(ctx context.Context, e *elector) error {
 	done := make(chan error, 1)
 	go func() { done <- elector.Run(ctx) }()
 	leads := false
-	for states := elector.States(); ; {
+	for changes := elector.Changes(); ; {
 		select {
-		case s := <-states:
-			if s.Leader != "" {
+		case <-changes:
+			if elector.State().Leader != "" {
 				e.join()
 			}
-			if now := s.LeadsAt(elector.Clock().Now()); now != leads {
+			if now := elector.IsLeader(); now != leads {
 				leads = now
 				e.turn(leads)
 			}
@@ -204,7 +204,7 @@ func (l *link) dial(ctx context.Context, network, address string) (net.Conn, err
 	return conn, nil
 }
 
-// cut ends the link for ever, as the end of its machine would.
+// cut ends the link, as the end of its machine would.
 func (l *link) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -25,6 +25,7 @@ type Samples struct {
 	Lease    time.Duration `json:"leaseDuration"` // nanoseconds
 	System   string        `json:"system"`
 	Millis   []float64     `json:"millis"`
+	Never    bool          `json:"never,omitempty"` // it did not happen within four lease durations
 }
 
 func (b *bench) add(scenario string, t *trio, d time.Duration) {
@@ -37,10 +38,10 @@ func (b *bench) add(scenario string, t *trio, d time.Duration) {
 			return
 		}
 	}
-	b.report.Failover = append(b.report.Failover, Samples{scenario, t.duration, t.Name, []float64{millis}})
+	b.report.Failover = append(b.report.Failover, Samples{Scenario: scenario, Lease: t.duration, System: t.Name, Millis: []float64{millis}})
 }
 
-// firstLeaders measures from exec to leading on a Lease that nobody holds.
+// firstLeaders measures from exec to leading on a free Lease.
 func (b *bench) firstLeaders(ctx context.Context, rounds int, systems ...system) error {
 	for range rounds {
 		for _, s := range systems {

@@ -82,7 +82,7 @@ func (m moment) since(before moment) Load {
 	return l
 }
 
-// measure waits, and returns the load meanwhile.
+// measure waits, and returns the load during that time.
 func measure(ctx context.Context, cluster *local.Cluster, d time.Duration) (Load, error) {
 	before, err := look(ctx, cluster)
 	if err != nil {

@@ -42,11 +42,12 @@ type plan struct {
 	scale        time.Duration   // for how long each crowd, and those Leases, are measured
 	handovers    int             // of each crowd, and twice as many of those Leases
 	settle       time.Duration   // before the steady state is measured: until bursts are over
+	before       string          // an earlier binary of ours, measured beside the others; empty: none
 }
 
 func main() {
 	out := flag.String("out", "../dist/bench", "directory for the report")
-	from := flag.String("from", "", "an earlier report.json to write anew instead of measuring")
+	from := flag.String("from", "", "an earlier report.json to write again instead of measuring")
 	image := flag.String("image", "", "the sidecar's image, where it was built")
 	p := plan{
 		durations: []time.Duration{3 * time.Second, 15 * time.Second}, crowds: []int{1, 10, 100, 1000},
@@ -58,6 +59,7 @@ func main() {
 	flag.IntVar(&p.kills, "kills", 8, "kills of each system")
 	flag.DurationVar(&p.steady, "steady", 5*time.Minute, "how long each system is left in peace; 0: not at all")
 	flag.IntVar(&p.leases, "leases", 1000, "how many Leases to hold at once, with three replicas each")
+	flag.StringVar(&p.before, "before", "", "an earlier binary of the sidecar, to measure beside this one")
 	flag.Parse()
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard) // client-go's electors
@@ -112,7 +114,11 @@ func run(ctx context.Context, p plan, out, image string) (err error) {
 		return err
 	}
 	keeping := system{Name: peerName + " without ReleaseOnCancel", binary: peer.binary}
-	if b.report.Sizes, err = sizes(ctx, ours, peer, image); err != nil {
+	contenders := []system{ours, peer}
+	if p.before != "" {
+		contenders = []system{ours, {Name: beforeName, binary: p.before, env: ours.env}, peer}
+	}
+	if b.report.Sizes, err = sizes(ctx, contenders, image); err != nil {
 		return err
 	}
 	controlPlane := filepath.Join(dir, "cluster")
@@ -125,23 +131,27 @@ func run(ctx context.Context, p plan, out, image string) (err error) {
 	defer func() { b.cluster.Close() }()
 
 	say("first leaders")
-	if err := b.firstLeaders(ctx, p.clean, ours, peer); err != nil {
+	if err := b.firstLeaders(ctx, p.clean, contenders...); err != nil {
 		return err
 	}
 	for _, d := range p.durations {
 		say(fmt.Sprintf("clean handovers and kills, lease of %v", d))
-		if err := b.failovers(ctx, d, p.clean, p.kills, ours, peer); err != nil {
+		if err := b.failovers(ctx, d, p.clean, p.kills, contenders...); err != nil {
 			return err
 		}
 		if err := b.failovers(ctx, d, p.kills/2, 0, keeping); err != nil {
 			return err
 		}
 	}
+	say("app kills")
+	if err := b.appKills(ctx, p.durations[0], p.clean, ours, peer); err != nil {
+		return err
+	}
 	for range 2 {
 		if p.steady == 0 {
 			break
 		}
-		for _, s := range []system{{}, ours, peer} {
+		for _, s := range append([]system{{}}, contenders...) {
 			say("steady state: " + s.Name)
 			over := p.steady / 2
 			if s.Name == "" {
@@ -189,9 +199,9 @@ func buildPeer(ctx context.Context, dir string) (string, error) {
 }
 
 // sizes are those of what is shipped, in bytes.
-func sizes(ctx context.Context, ours, peer system, image string) (map[string]int64, error) {
+func sizes(ctx context.Context, systems []system, image string) (map[string]int64, error) {
 	all := map[string]int64{}
-	for _, s := range []system{ours, peer} {
+	for _, s := range systems {
 		info, err := os.Stat(s.binary)
 		if err != nil {
 			return nil, err
@@ -205,6 +215,6 @@ func sizes(ctx context.Context, ours, peer system, image string) (map[string]int
 	if err != nil {
 		return nil, fmt.Errorf("docker image inspect %s: %w", image, err)
 	}
-	all["image of "+ours.Name], err = strconv.ParseInt(strings.TrimSpace(string(size)), 10, 64)
+	all["image of "+oursName], err = strconv.ParseInt(strings.TrimSpace(string(size)), 10, 64)
 	return all, err
 }

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	oursName = "leader-elector"
-	peerName = "client-go"
+	oursName   = "leader-elector"
+	beforeName = "leader-elector before"
+	peerName   = "client-go"
 )
 
 // Report is everything that one run measured.
@@ -98,7 +99,7 @@ func (r *Report) text(to io.Writer) error {
 		}
 	}
 	for _, s := range r.Failover {
-		if s.System != oursName && s.System != peerName {
+		if strings.HasPrefix(s.System, peerName+" ") {
 			row(fmt.Sprintf("%s, lease of %v", s.Scenario, s.Lease), "", s.String()+" "+strings.TrimPrefix(s.System, peerName+" "))
 		}
 	}
@@ -109,6 +110,10 @@ func (r *Report) text(to io.Writer) error {
 	for _, size := range []string{"binary", "image"} {
 		o, p := float64(r.Sizes[size+" of "+oursName])/1e6, float64(r.Sizes[size+" of "+peerName])/1e6
 		row(size+", MB", number("%.2f", o), number("%.2f", p), ratio(o, p))
+	}
+
+	if r.Sizes["binary of "+beforeName] > 0 {
+		r.beforeText(w, row)
 	}
 
 	fmt.Fprintln(w)
@@ -131,10 +136,10 @@ func (r *Report) text(to io.Writer) error {
 
 func (r *Report) steadyText(w io.Writer, row func(...string)) {
 	fmt.Fprintln(w)
-	row("three replicas in the steady state", oursName, peerName, "ratio", "nobody")
-	ours, peer, nobody := r.steady(oursName), r.steady(peerName), r.steady("")
+	row("three replicas in the steady state", oursName, peerName, "ratio", "no replica")
+	ours, peer, none := r.steady(oursName), r.steady(peerName), r.steady("")
 	line := func(what, format string, scale float64, of func(Steady) float64) {
-		o, p, n := of(ours)*scale, of(peer)*scale, of(nobody)*scale
+		o, p, n := of(ours)*scale, of(peer)*scale, of(none)*scale
 		row(what, fmt.Sprintf(format, o-n), fmt.Sprintf(format, p-n), ratio(o-n, p-n), fmt.Sprintf(format, n))
 	}
 	line("API requests for Leases/s", "%.3f", 1, func(s Steady) float64 { return s.Load.AllRequests })
@@ -155,6 +160,31 @@ func (r *Report) steadyText(w io.Writer, row func(...string)) {
 	line("follower: of it not backed by a file, MB", "%.1f", 1e-6, func(s Steady) float64 { return float64(s.Follower.Heap) })
 	line("leader: CPU, microseconds per s", "%.0f", 1e6, func(s Steady) float64 { return s.Leader.CPU.Seconds() / s.Over.Seconds() })
 	line("follower: CPU, microseconds per s", "%.0f", 1e6, func(s Steady) float64 { return s.Follower.CPU.Seconds() / s.Over.Seconds() })
+}
+
+// beforeText compares this version with an earlier one.
+func (r *Report) beforeText(w io.Writer, row func(...string)) {
+	fmt.Fprintln(w)
+	row("this version and the one before it", "this", "before", "ratio")
+	for _, s := range r.Failover {
+		if s.System == oursName {
+			before := r.samples(s.Scenario, s.Lease, beforeName)
+			row(fmt.Sprintf("%s, lease of %v, ms", s.Scenario, s.Lease), s.String(), before.String(), ratio(s.median(), before.median()))
+		}
+	}
+	ours, before, none := r.steady(oursName), r.steady(beforeName), r.steady("")
+	line := func(what, format string, this, before float64) {
+		row(what, fmt.Sprintf(format, this), fmt.Sprintf(format, before), ratio(this, before))
+	}
+	if len(r.Steady) > 0 {
+		line("API requests for Leases/s", "%.3f", ours.Load.AllRequests-none.Load.AllRequests, before.Load.AllRequests-none.Load.AllRequests)
+		line("all bytes on the wire, B/s", "%.0f", ours.Wire, before.Wire)
+		line("leader: resident, MB", "%.1f", float64(ours.Leader.Resident)/1e6, float64(before.Leader.Resident)/1e6)
+		line("follower: resident, MB", "%.1f", float64(ours.Follower.Resident)/1e6, float64(before.Follower.Resident)/1e6)
+		line("leader: CPU, microseconds per s", "%.0f", 1e6*ours.Leader.CPU.Seconds()/ours.Over.Seconds(), 1e6*before.Leader.CPU.Seconds()/before.Over.Seconds())
+		line("follower: CPU, microseconds per s", "%.0f", 1e6*ours.Follower.CPU.Seconds()/ours.Over.Seconds(), 1e6*before.Follower.CPU.Seconds()/before.Over.Seconds())
+	}
+	line("binary, MB", "%.2f", float64(r.Sizes["binary of "+oursName])/1e6, float64(r.Sizes["binary of "+beforeName])/1e6)
 }
 
 func (r *Report) samples(scenario string, lease time.Duration, system string) Samples {
@@ -218,7 +248,10 @@ func verbs(loads ...Load) (all []string) {
 
 // String is the median, the maximum, and how many there were.
 func (s Samples) String() string {
-	if len(s.Millis) == 0 {
+	switch {
+	case s.Never:
+		return "never"
+	case len(s.Millis) == 0:
 		return ""
 	}
 	return fmt.Sprintf("%.1f (%.1f) of %d", s.median(), slices.Max(s.Millis), len(s.Millis))

@@ -9,7 +9,7 @@ import (
 
 // Steady is what three replicas cost while nothing happens.
 type Steady struct {
-	System   string        `json:"system"` // empty: nobody, the API server alone
+	System   string        `json:"system"` // empty: the API server alone
 	Over     time.Duration `json:"over"`   // nanoseconds
 	Load     Load          `json:"load"`
 	Wire     float64       `json:"wire"` // bytes per second on the replicas' connections, both ways, TLS included
@@ -18,7 +18,7 @@ type Steady struct {
 }
 
 // peace measures an election in which nothing happens. The zero system is
-// nobody.
+// no replica.
 func (b *bench) peace(ctx context.Context, d time.Duration, s system) error {
 	result := Steady{System: s.Name, Over: d}
 	if s.Name == "" {

@@ -23,6 +23,8 @@ import (
 	"github.com/leader-elector/leader-elector/e2e/local"
 )
 
+const leaseName = "chaos"
+
 var (
 	duration = flag.Duration("for", 20*time.Second, "how long faults go on")
 	seed     = flag.Uint64("seed", 0, "of the faults; 0: any")
@@ -37,6 +39,8 @@ type replica struct {
 	mu      sync.Mutex
 	sidecar *local.Sidecar
 	stopped bool // by SIGSTOP
+
+	app *local.App // that the replica leads for; nil: it has died
 }
 
 func (r *replica) process() *local.Sidecar {
@@ -58,6 +62,7 @@ type chaos struct {
 	replicas []*replica
 	random   *rand.Rand
 	faults   map[string]int
+	backedUp bool // there is a backup of etcd that was not restored yet
 
 	mu        sync.Mutex
 	looks     int
@@ -84,7 +89,7 @@ func TestChaos(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	account, err := cluster.Account(t.Context(), "chaos", local.Rules("chaos", true, false))
+	account, err := cluster.Account(t.Context(), "chaos", local.Rules(leaseName, true, false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +98,7 @@ func TestChaos(t *testing.T) {
 	for i := range 3 {
 		c.replicas = append(c.replicas, c.newReplica(proxies, account, fmt.Sprintf("replica-%d", i)))
 	}
+	c.makePolicies()
 	ctx, stop := context.WithCancel(context.Background())
 	var looking sync.WaitGroup
 	looking.Go(func() { c.watchFiles(ctx) })
@@ -101,10 +107,11 @@ func TestChaos(t *testing.T) {
 	}
 	for end := time.Now().Add(*duration); time.Now().Before(end); {
 		c.fault()
-		time.Sleep(time.Duration(c.random.Int64N(int64(2 * time.Second)))) // faults last, and add up
+		c.sleep(2 * time.Second) // faults last, and add up
 	}
 	c.heal()
 	c.leads(30 * time.Second)
+	c.takesOver(30 * time.Second)
 	stop()
 	looking.Wait()
 	for _, r := range c.replicas {
@@ -124,7 +131,7 @@ func TestChaos(t *testing.T) {
 		t.Error(o)
 	}
 	if c.takeovers == 0 {
-		t.Error("nobody ever took over: the faults show nothing")
+		t.Error("no replica ever took over: the faults show nothing")
 	}
 	if t.Failed() {
 		for _, r := range c.replicas {
@@ -149,11 +156,30 @@ func (c *chaos) newReplica(proxies *toxiproxy.ApiServer, account, identity strin
 		c.Fatal(err)
 	}
 	c.start(r)
+	c.startApp(r)
+	c.Cleanup(func() { c.killApp(r) })
 	return r
 }
 
+func (c *chaos) startApp(r *replica) {
+	if r.app != nil {
+		return
+	}
+	var err error
+	if r.app, err = local.StartApp(r.process().File); err != nil {
+		c.Error(err)
+	}
+}
+
+func (c *chaos) killApp(r *replica) {
+	if r.app != nil {
+		_ = r.app.Kill()
+		r.app = nil
+	}
+}
+
 func (c *chaos) start(r *replica) {
-	s, err := local.StartSidecar(c.binary, r.dir, r.identity, "LEASE_NAME=chaos", "NAMESPACE=default", "LEASE_DURATION=3s", "RELEASE_DELAY=0", "KUBECONFIG="+r.kubeconfig)
+	s, err := local.StartSidecar(c.binary, r.dir, r.identity, "LEASE_NAME="+leaseName, "NAMESPACE=default", "LEASE_DURATION=3s", "RELEASE_DELAY=0", "LEAD_WHILE=lock", "KUBECONFIG="+r.kubeconfig)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -178,29 +204,15 @@ func (c *chaos) fault() {
 		r = c.leader // most is to be learnt from breaking the leader
 	}
 	c.mu.Unlock()
-	toxic := func(name, kind, attributes string) {
-		c.faults[name]++
-		for _, stream := range []string{"upstream", "downstream"} {
-			// It may have this one already.
-			_, _ = r.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":%s}`, kind, stream, attributes)))
-		}
-	}
-	switch n := c.random.IntN(20); {
-	case n < 4:
-		toxic("latency", "latency", fmt.Sprintf(`{"latency":%d,"jitter":100}`, c.random.IntN(800)))
-	case n < 6:
-		toxic("blackhole", "timeout", `{"timeout":0}`)
+	switch n := c.random.IntN(28); {
 	case n < 8:
-		toxic("reset", "reset_peer", `{"timeout":0}`)
+		c.network(r)
 	case n < 10:
-		c.faults["SIGSTOP"]++
-		r.signal(syscall.SIGSTOP, true)
-		time.Sleep(time.Duration(c.random.Int64N(int64(5 * time.Second))))
-		r.signal(syscall.SIGCONT, false)
+		c.freeze(r)
 	case n < 13:
 		c.faults["SIGKILL"]++
 		_ = r.process().Stop(syscall.SIGKILL)
-		time.Sleep(time.Duration(c.random.Int64N(int64(2 * time.Second))))
+		c.sleep(2 * time.Second)
 		c.start(r)
 	case n < 15:
 		c.faults["SIGTERM"]++
@@ -209,25 +221,83 @@ func (c *chaos) fault() {
 	case n == 15:
 		c.faults["API server killed"]++
 		c.cluster.StopAPIServer()
-		time.Sleep(time.Duration(c.random.Int64N(int64(3 * time.Second))))
+		c.sleep(3 * time.Second)
 		if err := c.cluster.StartAPIServer(c.Context()); err != nil {
 			c.Fatal(err)
 		}
 	case n == 16:
 		c.faults["etcd killed"]++
 		c.cluster.StopEtcd()
-		time.Sleep(time.Duration(c.random.Int64N(int64(3 * time.Second))))
+		c.sleep(3 * time.Second)
 		if err := c.cluster.StartEtcd(); err != nil {
 			c.Fatal(err)
 		}
+	case n == 17:
+		c.faults["writes denied"]++
+		c.deny(true)
+	case n < 22:
+		c.disturb()
+	case n < 24:
+		c.faults["app killed, and back at once"]++
+		c.killApp(r)
+		c.startApp(r)
+	case n == 24:
+		c.faults["app killed, and gone"]++
+		c.killApp(r)
+	case n == 25:
+		c.faults["retired, then SIGTERM"]++
+		_ = r.process().Signal(syscall.Signal(35)) // as the command retire does
+		c.sleep(time.Second)
+		_ = r.process().Stop(syscall.SIGTERM)
+		c.start(r)
 	default:
 		c.heal()
 	}
 }
 
+// network breaks a replica's connection.
+func (c *chaos) network(r *replica) {
+	toxic := func(name, kind, attributes string) {
+		c.faults[name]++
+		for _, stream := range []string{"upstream", "downstream"} {
+			// It may have this one already.
+			_, _ = r.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":%s}`, kind, stream, attributes)))
+		}
+	}
+	switch n := c.random.IntN(10); {
+	case n < 3:
+		toxic("latency", "latency", fmt.Sprintf(`{"latency":%d,"jitter":100}`, c.random.IntN(800)))
+	case n < 6: // a round trip of up to half of RENEW_DEADLINE
+		toxic("constant latency", "latency", fmt.Sprintf(`{"latency":%d,"jitter":0}`, c.random.IntN(500)))
+	case n < 8:
+		toxic("blackhole", "timeout", `{"timeout":0}`)
+	default:
+		toxic("reset", "reset_peer", `{"timeout":0}`)
+	}
+}
+
+// heal ends every fault of the network, the refusal of writes, and the absence of apps.
 func (c *chaos) heal() {
 	for _, r := range c.replicas {
+		c.startApp(r)
 		r.proxy.Toxics.ResetToxics(c.Context())
+	}
+	c.deny(false)
+}
+
+// takesOver kills the leader's app unless a replica has taken over from another before: in
+// a short run the seed may have hit no leader for long enough.
+func (c *chaos) takesOver(within time.Duration) {
+	for start := time.Now(); time.Since(start) < within; time.Sleep(10 * time.Millisecond) {
+		c.mu.Lock()
+		leader, done := c.leader, c.takeovers > 0
+		c.mu.Unlock()
+		if done {
+			return
+		}
+		if leader != nil {
+			c.killApp(leader)
+		}
 	}
 }
 
@@ -238,7 +308,7 @@ func (c *chaos) leads(within time.Duration) {
 			return
 		}
 	}
-	c.Errorf("nobody leads %v after all faults have ceased", within)
+	c.Errorf("no replica leads %v after all faults have ceased", within)
 }
 
 // overlap reports two leaders. The first was asked before and after the second.

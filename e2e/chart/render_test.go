@@ -4,7 +4,9 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +16,8 @@ import (
 	helm4action "helm.sh/helm/v4/pkg/action"
 	helm4loader "helm.sh/helm/v4/pkg/chart/loader"
 	helm4release "helm.sh/helm/v4/pkg/release"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/leader-elector/leader-elector/e2e/chart"
@@ -34,14 +38,35 @@ var cases = []struct{ name, chart, values string }{
 	{"ordinary-without-label", "example", `{nativeSidecar: false, leader-elector: {labelPodRole: false}}`},
 	{"disabled", "example", `{leader-elector: {enabled: false}}`},
 	{"two-elections", "two", ``},
-	{"everything-set", "example", `
+	{"two-elections-everything", "two", `
+leader-elector: {leadWhile: lock, podDeletionCost: 100, claimDelay: 2s}
+reports: {leadWhile: "http://localhost:8000/reports", labelPodRole: true, roleLabel: reports-role, claimDelay: ""}
+`},
+	{"lead-while-lock", "example", `{leader-elector: {leadWhile: lock}}`},
+	{"lead-while-http", "example", `{nativeSidecar: false, leader-elector: {leadWhile: "http://localhost:8000/alive"}}`},
+	{"exec", "example-exec", ``},
+	{"exec-disabled", "example-exec", `{leader-elector: {enabled: false}}`},
+	{"two-execs", "two-exec", ``},
+	{"exec-everything-set", "example-exec", everything + `
+  leadWhile: ""
+`},
+	{"everything-set", "example", everything + `
+  leadWhile: http://127.0.0.1:8000/alive
+`},
+}
+
+const everything = `
 leader-elector:
   name: election
   leaseName: the-lock
   image: {repository: registry.example/le, digest: "sha256:0123456789012345678901234567890123456789012345678901234567890123", pullPolicy: Always}
   port: 9090
   labelPodRole: true
+  roleLabel: example.com/role
+  podDeletionCost: 100
   statusDir: /status/
+  claimDelay: 2s
+  stopGrace: 20s
   leaseDuration: 30s
   renewDeadline: 20s
   retryPeriod: 4s
@@ -56,9 +81,7 @@ leader-elector:
   container: {securityContext: {runAsUser: 1000}, terminationMessagePolicy: FallbackToLogsOnError}
   serviceAccount: {create: false, name: mine}
   rbac: {create: true}
-  leaderService: {name: primary, type: NodePort, ports: [{name: sql, port: 5432}], selector: {app: db}, annotations: {a: b}}
-`},
-}
+  leaderService: {name: primary, type: NodePort, ports: [{name: sql, port: 5432}], selector: {app: db}, annotations: {a: b}}`
 
 // Helm 3 and Helm 4 render every public template as the golden files say.
 func TestGoldenRenders(t *testing.T) {
@@ -120,7 +143,7 @@ func TestDisabledRendersEmpty(t *testing.T) {
 
 // The public templates are those that the design promises.
 func TestPublicTemplates(t *testing.T) {
-	want := "container env leaderService resources role roleBinding serviceAccount serviceAccountName sidecar volume volumeMount"
+	want := "container env execCommand execEnv execInitContainer execProbes execVolumeMounts execVolumes leaderService resources role roleBinding serviceAccount serviceAccountName sidecar volume volumeMount"
 	var names []string
 	for _, name := range publicTemplates(t) {
 		names = append(names, strings.TrimPrefix(name, "leader-elector."))
@@ -159,56 +182,73 @@ func publicTemplates(t *testing.T) (names []string) {
 	return names
 }
 
-func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
-	dir := prepared(t, "example")
-	for _, c := range []struct{ values, says string }{
-		{`{leader-elector: {leaseduration: 15s}}`, "additional properties 'leaseduration' not allowed"},
-		{`{leader-elector: {image: {tga: "1"}}}`, "additional properties 'tga' not allowed"},
-		{`{leader-elector: {labelPodRole: "yes"}}`, "at '/labelPodRole': got string, want boolean"},
-		{`{leader-elector: {port: "8080"}}`, "at '/port': got string, want integer"},
-		{`{leader-elector: {port: 0}}`, "at '/port': minimum: got 0, want 1"},
-		{`{leader-elector: {leaseDuration: 15}}`, "at '/leaseDuration': got number, want string"},
-		{`{leader-elector: {leaseDuration: 15 s}}`, "at '/leaseDuration': '15 s' does not match pattern"},
-		{`{leader-elector: {releaseDelay: soon}}`, "at '/releaseDelay': 'soon' does not match pattern"},
-		{`{leader-elector: {name: My_Election}}`, "at '/name': 'My_Election' does not match pattern"},
-		{`{leader-elector: {statusDir: relative}}`, "at '/statusDir': 'relative' does not match pattern"},
-		{`{leader-elector: {logLevel: loud}}`, "at '/logLevel': value must be one of 'debug', 'info', 'warn', 'error'"},
-		{`{leader-elector: {leaderService: {ports: []}}}`, "at '/leaderService/ports': minItems: got 0, want 1"},
-	} {
-		for helm, render := range map[string]func(string, string) (string, error){"Helm 3": renderWithHelm3, "Helm 4": renderWithHelm4} {
-			_, err := render(dir, c.values)
-			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("%s, %s: got %v, want %q", helm, c.values, err, c.says)
+// An app under exec takes part in the same election as a sidecar would: its
+// environment is the sidecar's, but for what depends on how the binary runs.
+func TestExecHasTheSidecarsEnvironment(t *testing.T) {
+	env := func(name, values string) (env []corev1.EnvVar) {
+		manifest, err := renderWithHelm3(prepared(t, name), values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for object := range strings.SplitSeq(manifest, "\n---\n") {
+			var d appsv1.Deployment
+			if err := yaml.Unmarshal([]byte(object), &d); err != nil || d.Kind != "Deployment" {
+				continue
+			}
+			pod := d.Spec.Template.Spec
+			for _, c := range append(pod.InitContainers, pod.Containers...) {
+				if i := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == "LEASE_NAME" }); i >= 0 {
+					env = slices.DeleteFunc(c.Env[i:], func(e corev1.EnvVar) bool {
+						return strings.HasPrefix(e.Name, "LEADER_") || e.Name == "STOP_GRACE"
+					})
+				}
 			}
 		}
+		return env
 	}
-	for _, values := range []string{`{global: {any: thing}}`, `{leader-elector: {global: {any: thing}, enabled: true}}`} {
-		if _, err := renderWithHelm3(dir, values); err != nil {
-			t.Errorf("%s: %v", values, err)
-		}
+	sidecar, exec := env("example", everything), env("example-exec", everything)
+	if len(sidecar) == 0 || !reflect.DeepEqual(sidecar, exec) {
+		t.Errorf("the sidecar's: %v\nunder exec:    %v", sidecar, exec)
 	}
 }
 
-func TestAnotherElectionNeedsANameOfItsOwn(t *testing.T) {
-	_, err := renderWithHelm3(prepared(t, "two"), `{reports: {name: ""}}`)
-	if err == nil || !strings.Contains(err.Error(), "need a name of their own") {
-		t.Fatal(err)
+// The kubelet allows one handler a hook. A chart that sets one for the sidecar
+// gets that one alone, and keeps ours beside a hook of another kind.
+func TestAPreStopHookOfTheAppChartStandsAlone(t *testing.T) {
+	dir := prepared(t, "example")
+	for _, c := range []struct {
+		lifecycle string
+		retires   bool
+	}{
+		{`{}`, true},
+		{`{postStart: {exec: {command: [/mine]}}}`, true},
+		{`{preStop: {exec: {command: [/mine]}}}`, false},
+		{`{preStop: {httpGet: {path: /, port: 80}}}`, false},
+	} {
+		manifest, err := renderWithHelm3(dir, `{leader-elector: {container: {lifecycle: `+c.lifecycle+`}}}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(manifest, "- retire\n"); got != c.retires {
+			t.Errorf("lifecycle %s: renders retire: %v, want %v", c.lifecycle, got, c.retires)
+		}
 	}
 }
 
 func TestLintIsClean(t *testing.T) {
 	lint := helm3action.NewLint()
 	lint.Strict = true
-	for _, name := range []string{"leader-elector", "example"} {
-		dir := filepath.Join(filepath.Dir(prepared(t, "example")), name)
+	example, exec := prepared(t, "example"), prepared(t, "example-exec")
+	library := filepath.Join(filepath.Dir(example), "leader-elector")
+	for _, dir := range []string{library, example, exec} {
 		result := lint.Run([]string{dir}, nil)
 		for _, m := range result.Messages {
 			if m.Severity > 1 { // above information
-				t.Errorf("%s: %v", name, m)
+				t.Errorf("%s: %v", dir, m)
 			}
 		}
 		for _, err := range result.Errors {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v", dir, err)
 		}
 	}
 }
@@ -262,6 +302,29 @@ func TestOneSetOfBuildFlags(t *testing.T) {
 	}
 }
 
+// A pod's hook names the binary by its path, which is the image's entrypoint.
+func TestThePreStopHookRunsTheImagesEntrypoint(t *testing.T) {
+	read := func(path ...string) string {
+		content, err := os.ReadFile(filepath.Join(append([]string{root(t)}, path...)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	entrypoint := regexp.MustCompile(`(?m)^ENTRYPOINT \["(.*)"\]$`).FindStringSubmatch(read("Dockerfile"))
+	if entrypoint == nil {
+		t.Fatal("the Dockerfile has no ENTRYPOINT of one word")
+	}
+	hook := "exec: {command: [" + entrypoint[1] + ", retire]}\n"
+	for name, text := range map[string]string{
+		"README.md": read("README.md"), "_container.tpl": read("charts", "leader-elector", "templates", "_container.tpl"),
+	} {
+		if !strings.Contains(text, hook) {
+			t.Errorf("%s does not hold %q", name, hook)
+		}
+	}
+}
+
 func root(t *testing.T) string {
 	t.Helper()
 	root, err := local.Root(t.Context())
@@ -275,7 +338,7 @@ func root(t *testing.T) string {
 func prepared(t *testing.T, name string) string {
 	t.Helper()
 	source := filepath.Join(root(t), "charts", name)
-	if name != "example" {
+	if !strings.HasPrefix(name, "example") {
 		source = filepath.Join("testdata", name)
 	}
 	dir, err := chart.WithDependencies(root(t), source, t.TempDir())

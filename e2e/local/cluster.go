@@ -79,7 +79,7 @@ func Start(ctx context.Context, dir string, progress io.Writer) (*Cluster, error
 	return c, nil
 }
 
-// freePorts finds ports that nobody listens on now.
+// freePorts finds ports that are free now.
 func freePorts() (ports [3]int, err error) {
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -105,6 +105,20 @@ func (c *Cluster) StartEtcd() (err error) {
 
 // StopEtcd ends etcd as SIGKILL does.
 func (c *Cluster) StopEtcd() { end(c.etcd) }
+
+// BackupEtcd copies what etcd has stored. It must be stopped.
+func (c *Cluster) BackupEtcd() error { return copyDir(c.file("etcd-backup"), c.file("etcd")) }
+
+// RestoreEtcd replaces what etcd has stored by the backup, revision and all. Both
+// servers must be stopped.
+func (c *Cluster) RestoreEtcd() error { return copyDir(c.file("etcd"), c.file("etcd-backup")) }
+
+func copyDir(to, from string) error {
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	return os.CopyFS(to, os.DirFS(from))
+}
 
 // StartAPIServer starts the kube-apiserver and returns when it is ready.
 func (c *Cluster) StartAPIServer(ctx context.Context) (err error) {

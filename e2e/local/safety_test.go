@@ -113,20 +113,34 @@ func TestS6_ASecondSignalExitsWithoutReleasing(t *testing.T) {
 	}
 }
 
+func TestS11_ALeaderWithoutItsDirectoryMakesItAgain(t *testing.T) {
+	g := newGroup(t, true, false, "LEASE_DURATION=3s", "RELEASE_DELAY=0")
+	dir := t.TempDir()
+	a := g.startIn(dir, "a")
+	g.leader(nil)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	g.eventually("its file is back", a.Leads)
+	if token, err := a.Token(); token != 0 || err != nil {
+		t.Fatalf("token %d, %v", token, err)
+	}
+}
+
 func TestS11_AFileThatCantBeWrittenReleases(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=3s", "RELEASE_DELAY=0")
 	dir := t.TempDir()
 	a := g.startIn(dir, "a")
 	g.leader(nil)
 	b := g.start("b")
-	// when a's directory is replaced by nothing, its file can't be put back
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
+	// When a's directory is replaced by a file, its own can't be put back.
+	g.eventually("a file in place of the directory", func() bool {
+		return os.RemoveAll(dir) == nil && os.WriteFile(dir, nil, 0o600) == nil
+	})
 	if g.leader(a) != b {
 		t.Fatal("b does not lead")
 	}
-	if !strings.Contains(a.Log(), "stepping down") {
+	if !strings.Contains(a.Log(), "Stepping down") {
 		t.Fatal("a does not say why")
 	}
 	if status, _, _ := a.Get("/readyz"); status != 503 {

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/leader-elector/leader-elector/lease"
+	"github.com/leader-elector/leader-elector/lease/boottime"
 )
 
 // Clock is a boot-time clock made of Go's own, and so of fake time where a test
@@ -26,9 +26,15 @@ type Clock struct {
 // NewClock starts a Clock at the boot time of one hour.
 func NewClock(rate float64) *Clock { return &Clock{Rate: rate, start: time.Now()} }
 
-// Pause makes whoever asks for the time wait for d, as a process does that is
-// stopped: the time goes on without it.
-func (c *Clock) Pause(d time.Duration) { c.paused.Store(int64(time.Since(c.start) + d)) }
+// Pause makes every caller that asks for the time wait for d, like a process
+// that is stopped: the time goes on without it. A pause within a longer one ends
+// with that.
+func (c *Clock) Pause(d time.Duration) {
+	until := int64(time.Since(c.start) + d)
+	for paused := c.paused.Load(); until > paused && !c.paused.CompareAndSwap(paused, until); {
+		paused = c.paused.Load()
+	}
+}
 
 // Paused says whether a Pause is on or a Stall is to come.
 func (c *Clock) Paused() bool {
@@ -53,7 +59,7 @@ func (c *Clock) SetWall(d time.Duration) { c.wallSet.Add(int64(d)) }
 func (c *Clock) Skip(d time.Duration) { c.skipped.Add(int64(d)) }
 
 // Now is the boot time of this moment.
-func (c *Clock) Now() time.Duration {
+func (c *Clock) Now() boottime.Moment {
 	c.standStill()
 	now := c.Read()
 	c.stall()
@@ -68,13 +74,16 @@ func (c *Clock) Wall() time.Time {
 	return now
 }
 
-// ReadWall is Wall to somebody outside of the process.
+// ReadWall is Wall as seen from outside of the process. A Pause does not delay it.
 func (c *Clock) ReadWall() time.Time {
 	return c.start.Add(time.Duration(float64(time.Since(c.start))*c.Rate) + time.Duration(c.wallSet.Load()))
 }
 
 func (c *Clock) standStill() {
-	time.Sleep(time.Duration(c.paused.Load()) - time.Since(c.start))
+	left := func() time.Duration { return time.Duration(c.paused.Load()) - time.Since(c.start) }
+	for d := left(); d > 0; d = left() {
+		time.Sleep(d)
+	}
 }
 
 func (c *Clock) stall() {
@@ -89,13 +98,13 @@ func (c *Clock) stall() {
 	}
 }
 
-// Read is Now to somebody outside of the process, who a Pause does not hold up.
-func (c *Clock) Read() time.Duration {
-	return time.Hour + time.Duration(float64(time.Since(c.start))*c.Rate) + time.Duration(c.skipped.Load())
+// Read is Now as seen from outside of the process. A Pause does not delay it.
+func (c *Clock) Read() boottime.Moment {
+	return boottime.Moment(time.Hour) + boottime.Moment(float64(time.Since(c.start))*c.Rate) + boottime.Moment(c.skipped.Load())
 }
 
 // NewAlarm returns an Alarm of this clock.
-func (c *Clock) NewAlarm() (lease.Alarm, error) {
+func (c *Clock) NewAlarm() (boottime.Alarm, error) {
 	a := &alarm{clock: c, c: make(chan struct{}, 1)}
 	a.timer = time.AfterFunc(time.Hour, a.ring)
 	a.timer.Stop()
@@ -117,8 +126,8 @@ func (a *alarm) ring() {
 
 func (a *alarm) C() <-chan struct{} { return a.c }
 
-func (a *alarm) Set(at time.Duration) {
-	wait := min(at-a.clock.Read(), 1<<60) // so that the division can't overflow
+func (a *alarm) Set(at boottime.Moment) {
+	wait := min(at.Sub(a.clock.Read()), 1<<60) // so that the division can't overflow
 	if a.clock.Rate != 1 && wait > 0 {
 		wait = time.Duration(float64(wait)/a.clock.Rate) + 1 // rounded up: never early
 	}

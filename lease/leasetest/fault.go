@@ -17,14 +17,31 @@ type Fault struct {
 	DropAnswer  bool          // applied, never answered
 	Reset       bool          // with one of those: the connection breaks instead of hanging
 	Status      int           // refused with this HTTP status, not applied
+	Message     string        // of such a refusal, as the real API server words it; empty: "injected"
 	RetryAfter  int           // seconds, in the header of a refusal
 	Body        string        // answered with these bytes and status 200, after it was applied
+	Repeat      bool          // write: a proxy retries it. It is applied, then received again, and that is answered: 409
+	Behind      int           // get: answered from a cache that lags by this many versions of the Lease
 
 	EndAfter   time.Duration // watch: closed by the server after this
+	Expire     bool          // watch: ends with an error event of code 410, after EndAfter
 	Stale      bool          // watch: open, but tells nothing
 	Replay     int           // watch: begins this many revisions too early
-	EventDelay time.Duration // watch: each event is late by this
+	EventDelay time.Duration // watch: each event arrives this long after the change
 }
+
+// Latency is a network on which a round trip takes this long.
+func Latency(roundTrip time.Duration) Fault {
+	return Fault{Delay: roundTrip / 2, AnswerDelay: roundTrip / 2, EventDelay: roundTrip / 2}
+}
+
+// Messages of refusals by admission, as kube-apiserver words them.
+const (
+	PolicyDenied  = `leases.coordination.k8s.io "app" is forbidden: ValidatingAdmissionPolicy 'freeze' with binding 'freeze-prod' denied request: changes are frozen`
+	WebhookDenied = `admission webhook "validate.example.com" denied the request: changes are frozen`
+	WebhookFailed = `Internal error occurred: failed calling webhook "validate.example.com": failed to call webhook: Post "https://webhook.example.svc:443/validate?timeout=10s": dial tcp 10.96.12.7:443: connect: connection refused`
+	RoleMissing   = `leases.coordination.k8s.io "app" is forbidden: User "system:serviceaccount:default:default" cannot update resource "leases" in API group "coordination.k8s.io" in the namespace "default"`
+)
 
 // before says whether the request is to be applied.
 func (f Fault) before(w http.ResponseWriter, r *http.Request) bool {
@@ -39,7 +56,11 @@ func (f Fault) before(w http.ResponseWriter, r *http.Request) bool {
 		if f.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 		}
-		refuse(w, apierrors.NewGenericServerResponse(f.Status, r.Method, leases, "", "injected", f.RetryAfter, true))
+		err := apierrors.NewGenericServerResponse(f.Status, r.Method, leases, "", "injected", f.RetryAfter, true)
+		if f.Message != "" {
+			err.ErrStatus.Message = f.Message
+		}
+		refuse(w, err)
 		return false
 	}
 	return true

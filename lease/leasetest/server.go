@@ -8,10 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -44,7 +47,9 @@ type Server struct {
 	cut      chan struct{} // closed to end the watches of now
 	requests map[string]int
 	seen     int
+	deciding sync.Mutex // held while fault runs
 	fault    func(Request) Fault
+	onAdmit  func(client string, l *coordinationv1.Lease)
 	onStore  func(client string, l *coordinationv1.Lease)
 }
 
@@ -52,21 +57,32 @@ type change struct {
 	kind     watch.EventType
 	revision int
 	lease    *coordinationv1.Lease
+	at       time.Time
 }
 
 // Request is what a fault is decided on.
 type Request struct {
-	N      int    // the how-manieth request to this Server, from 1
+	N      int    // sequence number, from 1
 	Verb   string // get, create, update or watch
 	Client string // the User-Agent
 	Lease  *coordinationv1.Lease
 }
 
-// OnRequest sets the function that decides each request's Fault. Nil: none.
+// OnRequest sets the function that decides each request's Fault, one request at a
+// time. Nil: none.
 func (s *Server) OnRequest(fault func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
+}
+
+// OnAdmit sets a function that changes each Lease that a client (by its
+// User-Agent) writes, before it is stored: a mutating admission policy. It must
+// not call the Server.
+func (s *Server) OnAdmit(mutate func(client string, l *coordinationv1.Lease)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onAdmit = mutate
 }
 
 // OnStore sets a function that is told of each version of a Lease that a client
@@ -100,8 +116,8 @@ func (s *Server) Get(namespace, name string) *coordinationv1.Lease {
 	return s.stored[namespace+"/"+name].DeepCopy()
 }
 
-// Put stores what edit makes of the Lease, created where it is missing, as
-// somebody else would who is never refused.
+// Put stores what edit makes of the Lease. It creates a missing Lease. Neither
+// faults nor admission apply to it.
 func (s *Server) Put(namespace, name string, edit func(*coordinationv1.Lease)) *coordinationv1.Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,10 +140,38 @@ func (s *Server) Delete(namespace, name string) {
 	}
 }
 
+// Snapshot is a backup of a Server's store.
+type Snapshot struct {
+	revision, oldest int
+	stored           map[string]*coordinationv1.Lease
+	history          []change
+}
+
+// Snapshot returns a backup of the store as it is now.
+func (s *Server) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Snapshot{s.revision, s.oldest, maps.Clone(s.stored), slices.Clone(s.history)}
+}
+
+// Restore replaces the store by a backup, its revision included: the next change
+// reuses a resourceVersion. Every watch ends, as the API servers restart. A watch
+// from a revision that is yet to come tells nothing until it has passed.
+func (s *Server) Restore(b Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revision, s.oldest, s.stored, s.history = b.revision, b.oldest, maps.Clone(b.stored), slices.Clone(b.history)
+	s.cutWatches()
+}
+
 // CutWatches ends every watch that is open, as an API server's restart does.
 func (s *Server) CutWatches() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cutWatches()
+}
+
+func (s *Server) cutWatches() {
 	if s.cut != nil {
 		close(s.cut)
 	}
@@ -160,7 +204,7 @@ func (s *Server) append(kind watch.EventType, l *coordinationv1.Lease) {
 	s.revision++
 	l.ResourceVersion = strconv.Itoa(s.revision)
 	l.TypeMeta = metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"}
-	s.history = append(s.history, change{kind, s.revision, l.DeepCopy()})
+	s.history = append(s.history, change{kind, s.revision, l.DeepCopy(), time.Now()})
 	if s.changed != nil {
 		close(s.changed)
 	}
@@ -195,7 +239,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.watch(w, r, path[4], strings.TrimPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name="), fault)
 		return
 	}
-	body, status, err := s.apply(req, path[4], name)
+	body, status, err := s.apply(req, path[4], name, fault)
+	if fault.Repeat && err == nil {
+		body, status, err = s.apply(req, path[4], name, fault)
+	}
 	if !fault.after(w, r) {
 		return
 	}
@@ -231,6 +278,8 @@ func (s *Server) count(req *Request) Fault {
 	if decide == nil {
 		return Fault{}
 	}
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
 	return decide(*req)
 }
 
@@ -248,13 +297,16 @@ func verbOf(r *http.Request, name string) string {
 	return strings.ToLower(r.Method)
 }
 
-func (s *Server) apply(req Request, namespace, name string) (*coordinationv1.Lease, int, *apierrors.StatusError) {
+func (s *Server) apply(req Request, namespace, name string, fault Fault) (*coordinationv1.Lease, int, *apierrors.StatusError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if req.Verb == "create" {
 		name = req.Lease.Name
 	}
 	old := s.stored[namespace+"/"+name]
+	if req.Verb == "get" {
+		old = s.asOf(namespace, name, fault.Behind)
+	}
 	switch {
 	case req.Verb == "create" && old != nil:
 		return nil, 0, apierrors.NewAlreadyExists(leases, name)
@@ -263,108 +315,51 @@ func (s *Server) apply(req Request, namespace, name string) (*coordinationv1.Lea
 	case req.Verb == "get":
 		return old, http.StatusOK, nil
 	case req.Verb == "create":
-		return s.accept(req), http.StatusCreated, nil
+		return s.accept(req, s.admit(req)), http.StatusCreated, nil
 	case req.Verb != "update":
 		return nil, 0, apierrors.NewMethodNotSupported(leases, req.Verb)
 	case req.Lease.ResourceVersion != "" && req.Lease.ResourceVersion != old.ResourceVersion:
 		return nil, 0, apierrors.NewConflict(leases, name, fmt.Errorf("the object has been modified"))
 	}
-	req.Lease.UID, req.Lease.ResourceVersion, req.Lease.TypeMeta = old.UID, old.ResourceVersion, old.TypeMeta
-	if equality.Semantic.DeepEqual(req.Lease, old) { // an update that changes nothing makes no new version
+	l := s.admit(req)
+	l.UID, l.ResourceVersion, l.TypeMeta = old.UID, old.ResourceVersion, old.TypeMeta
+	if equality.Semantic.DeepEqual(l, old) { // an update that changes nothing makes no new version
 		return old, http.StatusOK, nil
 	}
-	return s.accept(req), http.StatusOK, nil
+	return s.accept(req, l), http.StatusOK, nil
 }
 
-func (s *Server) accept(req Request) *coordinationv1.Lease {
-	l := s.store(req.Lease)
-	if s.onStore != nil {
-		s.onStore(req.Client, l)
+// asOf is the Lease as it was so many of its changes ago.
+func (s *Server) asOf(namespace, name string, behind int) *coordinationv1.Lease {
+	for _, c := range slices.Backward(s.history) {
+		if c.lease.Namespace != namespace || c.lease.Name != name {
+			continue
+		}
+		if behind--; behind < 0 {
+			if c.kind == watch.Deleted {
+				return nil
+			}
+			return c.lease
+		}
+	}
+	return s.stored[namespace+"/"+name]
+}
+
+// admit is what a client's write is after admission.
+func (s *Server) admit(req Request) *coordinationv1.Lease {
+	l := req.Lease.DeepCopy()
+	if s.onAdmit != nil {
+		s.onAdmit(req.Client, l)
 	}
 	return l
 }
 
-// watch streams changes after the requested revision, or from what is stored.
-func (s *Server) watch(w http.ResponseWriter, r *http.Request, namespace, name string, fault Fault) {
-	s.mu.Lock()
-	from, err := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
-	if s.cut == nil {
-		s.cut = make(chan struct{})
+func (s *Server) accept(req Request, l *coordinationv1.Lease) *coordinationv1.Lease {
+	l = s.store(l)
+	if s.onStore != nil {
+		s.onStore(req.Client, l)
 	}
-	cut := s.cut
-	var first []change
-	if l := s.stored[namespace+"/"+name]; err != nil {
-		from = s.revision
-		if l != nil {
-			first = []change{{watch.Added, s.revision, l.DeepCopy()}}
-		}
-	}
-	tooOld := from < s.oldest
-	s.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusOK)
-	flush(w)
-	if tooOld {
-		gone := apierrors.NewResourceExpired("too old resource version").Status()
-		gone.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
-		send(w, watch.Error, gone)
-		return
-	}
-	if fault.Replay > 0 {
-		from = max(s.oldestKept(), from-fault.Replay)
-	}
-	for _, c := range first {
-		send(w, c.kind, c.lease)
-	}
-	end := fault.watchEnd()
-	for {
-		s.mu.Lock()
-		events := first[:0:0]
-		for _, c := range s.history {
-			if c.revision > from && c.lease.Namespace == namespace && c.lease.Name == name {
-				events = append(events, c)
-			}
-		}
-		from = s.revision
-		if s.changed == nil {
-			s.changed = make(chan struct{})
-		}
-		changed := s.changed
-		s.mu.Unlock()
-		for _, c := range events {
-			if fault.Stale || !pause(r.Context(), fault.EventDelay) {
-				continue
-			}
-			send(w, c.kind, c.lease)
-		}
-		select {
-		case <-changed:
-		case <-cut:
-			return
-		case <-end:
-			return
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-func (s *Server) oldestKept() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.oldest
-}
-
-func send(w http.ResponseWriter, kind watch.EventType, object any) {
-	raw, _ := json.Marshal(object)
-	_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": json.RawMessage(raw)})
-	flush(w)
-}
-
-func flush(w http.ResponseWriter) {
-	if f, ok := w.(http.Flusher); ok {
-		f.Flush()
-	}
+	return l
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -39,6 +39,7 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 	case <-broken:
 		return nil, errReset
 	case <-r.Context().Done():
+		writer.CloseWithError(r.Context().Err()) // the answer may have begun
 		return nil, r.Context().Err()
 	case <-w.started:
 	}

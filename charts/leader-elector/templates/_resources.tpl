@@ -45,7 +45,7 @@ rules:
   {{- if $v.labelPodRole }}
   - apiGroups: [""]
     resources: [pods]
-    verbs: [patch] # this pod's role, and its predecessor's
+    verbs: [patch] # this pod's labels and annotations, and its predecessor's
   {{- end }}
 {{- end -}}
 {{- end -}}
@@ -85,8 +85,7 @@ metadata:
 spec:
   type: {{ $v.leaderService.type }}
   selector:
-    {{- toYaml $v.leaderService.selector | nindent 4 }}
-    role: leader
+    {{- toYaml (set $v.leaderService.selector $v.roleLabel "leader") | nindent 4 }}
   ports:
     {{- toYaml $v.leaderService.ports | nindent 4 }}
 {{- end -}}

@@ -18,8 +18,10 @@ does not say as in .Values.leader-elector, save what makes an election its own.
   {{- if not $own.name -}}
     {{- fail "leader-elector: the values of another election need a name of their own, such as name: other-elector" -}}
   {{- end -}}
+  {{- $schema := include "leader-elector._schema" . | fromJson -}}
+  {{- include "leader-elector._check" (dict "schema" $schema "definitions" $schema.definitions "value" ($own | toJson | fromJson) "at" "" "election" $own.name) -}}
   {{- $envPrefix = printf "%s_" ($own.name | upper | replace "-" "_") -}}
-  {{- $v = omit $first "enabled" "name" "leaseName" "labelPodRole" "serviceAccount" -}}
+  {{- $v = omit $first "enabled" "name" "leaseName" "labelPodRole" "podDeletionCost" "serviceAccount" -}}
   {{- if and $first.name $first.enabled -}}
     {{- $account := include "leader-elector._accountName" (dict "values" $first "fullname" $fullname) -}}
     {{- $_ := set $v "serviceAccount" (dict "create" false "name" $account) -}}
@@ -40,8 +42,23 @@ does not say as in .Values.leader-elector, save what makes an election its own.
 {{- if not $v.leaderService.selector -}}
   {{- $_ := set $v.leaderService "selector" $app -}}
 {{- end -}}
+{{- $_ := set $v "roleLabel" ($v.roleLabel | default "role") -}}
+{{- if $v.enabled -}}
+  {{- include "leader-elector._labelRules" $v -}}
+{{- end -}}
 {{- $_ := set $v "labels" (merge (dict "app.kubernetes.io/component" $v.name "app.kubernetes.io/managed-by" $root.Release.Service) $app) -}}
 {{- toYaml $v -}}
+{{- end -}}
+
+{{/* What the schema can't say of the labels: it looks at one value at a time. */}}
+{{- define "leader-elector._labelRules" -}}
+{{- if .labelPodRole -}}
+  {{- if hasKey .leaderService.selector .roleLabel -}}
+    {{- fail (printf "leader-elector: roleLabel is %q, which leaderService.selector holds too: that selects all of the app's pods, and the sidecar changes roleLabel on each of them. Set roleLabel to a label that no selector of the app holds" .roleLabel) -}}
+  {{- end -}}
+{{- else if not (kindIs "invalid" .podDeletionCost) -}}
+  {{- fail "leader-elector: podDeletionCost needs labelPodRole: true, since the request that labels the pod sets it too. Set labelPodRole: true, or leave podDeletionCost out" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "leader-elector._appName" -}}

@@ -1,0 +1,83 @@
+{{/* values.schema.json, which templates can't read. `go -C e2e test ./chart -update` copies it. */}}
+{{- define "leader-elector._schema" -}}
+{
+  "$schema": "http://json-schema.org/draft-07/schema#",
+  "title": "Values of leader-elector",
+  "type": "object",
+  "additionalProperties": false,
+  "definitions": {
+    "name": { "type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 40 },
+    "duration": { "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" },
+    "optionalDuration": { "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$" },
+    "labelKey": {
+      "allOf": [
+        { "type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$" },
+        { "type": "string", "pattern": "^([^/]{1,253}/)?[^/]{1,63}$" }
+      ]
+    },
+    "strings": { "type": "object", "additionalProperties": { "type": "string" } }
+  },
+  "properties": {
+    "global": { "type": "object" },
+    "enabled": { "type": "boolean" },
+    "name": { "$ref": "#/definitions/name" },
+    "leaseName": { "type": "string", "pattern": "^([a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$", "maxLength": 253 },
+    "image": {
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "repository": { "type": "string", "minLength": 1 },
+        "tag": { "type": "string" },
+        "digest": { "type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$" },
+        "pullPolicy": { "enum": ["Always", "IfNotPresent", "Never"] }
+      }
+    },
+    "port": { "type": "integer", "minimum": 1, "maximum": 65535 },
+    "labelPodRole": { "type": "boolean" },
+    "roleLabel": { "$ref": "#/definitions/labelKey" },
+    "podDeletionCost": { "type": ["integer", "null"], "minimum": -2147483648, "maximum": 2147483647 },
+    "statusDir": { "type": "string", "pattern": "^/." },
+    "leadWhile": { "type": "string", "pattern": "^(lock|http://\\S+)?$" },
+    "claimDelay": { "$ref": "#/definitions/optionalDuration" },
+    "leaseDuration": { "$ref": "#/definitions/duration" },
+    "renewDeadline": { "$ref": "#/definitions/optionalDuration" },
+    "retryPeriod": { "$ref": "#/definitions/optionalDuration" },
+    "renewInterval": { "$ref": "#/definitions/optionalDuration" },
+    "releaseDelay": { "type": "string", "pattern": "^(0|never|([0-9]+(\\.[0-9]+)?(ms|s|m|h))*)$" },
+    "stopGrace": { "$ref": "#/definitions/optionalDuration" },
+    "logFormat": { "enum": ["text", "json"] },
+    "logLevel": { "enum": ["debug", "info", "warn", "error"] },
+    "extraEnv": { "type": "array", "items": { "type": "object", "required": ["name"] } },
+    "resources": { "type": "object" },
+    "startupProbe": { "type": "object" },
+    "livenessProbe": { "type": "object" },
+    "container": { "type": "object" },
+    "serviceAccount": {
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "create": { "type": "boolean" },
+        "name": { "type": "string" },
+        "annotations": { "$ref": "#/definitions/strings" }
+      }
+    },
+    "rbac": {
+      "type": "object",
+      "additionalProperties": false,
+      "properties": { "create": { "type": "boolean" } }
+    },
+    "leaderService": {
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "create": { "type": "boolean" },
+        "name": { "type": "string" },
+        "type": { "enum": ["ClusterIP", "NodePort", "LoadBalancer"] },
+        "ports": { "type": "array", "minItems": 1, "items": { "type": "object", "required": ["port"] } },
+        "selector": { "$ref": "#/definitions/strings" },
+        "annotations": { "$ref": "#/definitions/strings" }
+      }
+    }
+  }
+}
+{{- end -}}

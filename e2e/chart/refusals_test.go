@@ -1,0 +1,127 @@
+package chart_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What the schema refuses for the first election, the templates refuse for
+// another one, whose values Helm does not hold against the schema.
+func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
+	dir, two := prepared(t, "example"), prepared(t, "two")
+	for _, c := range []struct{ values, says string }{
+		{`{leader-elector: {leaseduration: 15s}}`, "additional properties 'leaseduration' not allowed"},
+		{`{leader-elector: {image: {tga: "1"}}}`, "additional properties 'tga' not allowed"},
+		{`{leader-elector: {labelPodRole: "yes"}}`, "at '/labelPodRole': got string, want boolean"},
+		{`{leader-elector: {port: "8080"}}`, "at '/port': got string, want integer"},
+		{`{leader-elector: {port: 0}}`, "at '/port': minimum: got 0, want 1"},
+		{`{leader-elector: {leaseDuration: 15}}`, "at '/leaseDuration': got number, want string"},
+		{`{leader-elector: {leaseDuration: 15 s}}`, "at '/leaseDuration': '15 s' does not match pattern"},
+		{`{leader-elector: {releaseDelay: soon}}`, "at '/releaseDelay': 'soon' does not match pattern"},
+		{`{leader-elector: {name: My_Election}}`, "at '/name': 'My_Election' does not match pattern"},
+		{`{leader-elector: {statusDir: relative}}`, "at '/statusDir': 'relative' does not match pattern"},
+		{`{leader-elector: {logLevel: loud}}`, "at '/logLevel': value must be one of 'debug', 'info', 'warn', 'error'"},
+		{`{leader-elector: {leaderService: {ports: [{name: http}]}}}`, "at '/leaderService/ports/0': missing property 'port'"},
+		{`{leader-elector: {extraEnv: [5]}}`, "at '/extraEnv/0': got number, want object"},
+		{`{leader-elector: {image: {repository: ""}}}`, "at '/image/repository': minLength: got 0, want 1"},
+		{`{leader-elector: {name: ` + strings.Repeat("n", 41) + `}}`, "at '/name': maxLength: got 41, want 40"},
+		{`{leader-elector: {serviceAccount: {annotations: {a: 1}}}}`, "at '/serviceAccount/annotations/a': got number, want string"},
+		{`{leader-elector: {leadWhile: always}}`, "at '/leadWhile': 'always' does not match pattern"},
+		{`{leader-elector: {leadWhile: "https://localhost/alive"}}`, "at '/leadWhile': 'https://localhost/alive' does not match pattern"},
+		{`{leader-elector: {leadWhile: "http://"}}`, "at '/leadWhile': 'http://' does not match pattern"},
+		{`{leader-elector: {leadWhile: true}}`, "at '/leadWhile': got boolean, want string"},
+		{`{leader-elector: {claimDelay: 2}}`, "at '/claimDelay': got number, want string"},
+		{`{leader-elector: {claimDelay: 2 s}}`, "at '/claimDelay': '2 s' does not match pattern"},
+		{`{leader-elector: {stopGrace: long}}`, "at '/stopGrace': 'long' does not match pattern"},
+		{`{leader-elector: {podDeletionCost: high}}`, "at '/podDeletionCost': got string, want"},
+		{`{leader-elector: {podDeletionCost: 1.5}}`, "at '/podDeletionCost': got number, want"},
+		{`{leader-elector: {podDeletionCost: 3000000000}}`, "at '/podDeletionCost': maximum: got"},
+		{`{leader-elector: {roleLabel: ""}}`, "at '/roleLabel': '' does not match pattern"},
+		{`{leader-elector: {roleLabel: the role}}`, "at '/roleLabel': 'the role' does not match pattern"},
+		{`{leader-elector: {roleLabel: Example.com/role}}`, "at '/roleLabel': 'Example.com/role' does not match pattern"},
+		{`{leader-elector: {roleLabel: ` + strings.Repeat("r", 64) + `}}`, "at '/roleLabel': '" + strings.Repeat("r", 64) + "' does not match pattern"},
+		{`{leader-elector: {leaderService: {ports: []}}}`, "at '/leaderService/ports': minItems: got 0, want 1"},
+	} {
+		for helm, render := range map[string]func(string, string) (string, error){"Helm 3": renderWithHelm3, "Helm 4": renderWithHelm4} {
+			_, err := render(dir, c.values)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s, %s: got %v, want %q", helm, c.values, err, c.says)
+			}
+			if _, err := render(two, ofAnother(c.values)); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%s, %s: got %v, want %q", helm, ofAnother(c.values), err, c.says)
+			}
+		}
+	}
+	for _, values := range []string{`{global: {any: thing}}`, `{leader-elector: {global: {any: thing}, enabled: true}}`} {
+		if _, err := renderWithHelm3(dir, values); err != nil {
+			t.Errorf("%s: %v", values, err)
+		}
+	}
+}
+
+// ofAnother are the values of the election leader-elector as those of the
+// election reports, which has a name already.
+func ofAnother(values string) string {
+	return strings.Replace(values, "leader-elector:", "reports:", 1)
+}
+
+// The templates can't read the schema: they hold a copy.
+func TestTheTemplatesHoldTheSchema(t *testing.T) {
+	dir := filepath.Join(root(t), "charts", "leader-elector")
+	schema, err := os.ReadFile(filepath.Join(dir, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "templates", "_schema.tpl")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "{{- define \"leader-elector._schema\" -}}\n", "{{- end -}}\n"
+	head, _, _ := strings.Cut(string(content), begin)
+	want := head + begin + string(schema) + end
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(content) != want {
+		t.Errorf("%s is no copy of values.schema.json (go test -update copies it)", path)
+	}
+}
+
+// What depends on more than one value, the templates refuse themselves.
+func TestTheTemplatesRefuseWhatCannotWork(t *testing.T) {
+	const (
+		needs = "podDeletionCost needs labelPodRole: true"
+		holds = "which leaderService.selector holds too"
+		empty = "Leave leadWhile empty with the exec templates"
+	)
+	for _, c := range []struct{ chart, values, says string }{
+		{"two", `{reports: {name: ""}}`, "need a name of their own"},
+		{"two", ofAnother(everything), ""},
+		{"example", `{leader-elector: {labelPodRole: false, podDeletionCost: 100}}`, needs},
+		{"example", `{leader-elector: {labelPodRole: false, podDeletionCost: 0}}`, needs},
+		{"example", `{leader-elector: {podDeletionCost: 0}}`, ""},
+		{"example", `{leader-elector: {enabled: false, labelPodRole: false, podDeletionCost: 100}}`, ""},
+		{"two", `{leader-elector: {podDeletionCost: 100}}`, ""}, // the second election does not inherit it
+		{"two", `{reports: {podDeletionCost: 100}}`, needs},
+		{"example", `{leader-elector: {roleLabel: app.kubernetes.io/name}}`, holds},
+		{"example", `{leader-elector: {leaderService: {selector: {role: db}}}}`, holds},
+		{"example", `{leader-elector: {leaderService: {selector: {role: db}}, roleLabel: leads}}`, ""},
+		{"example", `{leader-elector: {leaderService: {selector: {role: db}}, labelPodRole: false}}`, ""},
+		{"two", `{reports: {labelPodRole: true, roleLabel: app.kubernetes.io/instance}}`, holds},
+		{"example-exec", `{leader-elector: {leadWhile: lock}}`, empty},
+		{"example-exec", `{leader-elector: {leadWhile: lock, enabled: false}}`, ""},
+		{"two-exec", `{reports: {leadWhile: "http://localhost:8000/alive"}}`, empty},
+	} {
+		dir := prepared(t, c.chart)
+		for helm, render := range map[string]func(string, string) (string, error){"Helm 3": renderWithHelm3, "Helm 4": renderWithHelm4} {
+			_, err := render(dir, c.values)
+			if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("%s, %s, %s: got %v, want %q", helm, c.chart, c.values, err, c.says)
+			}
+		}
+	}
+}
