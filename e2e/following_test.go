@@ -243,6 +243,8 @@ func (e *election) said(pod, text string) {
 // stepsDown hands over to a pod by name, with the rights of another pod alone.
 func stepsDown(e *election) time.Duration {
 	old := e.leader()
+	// Before the sidecar has seen the work lock held, a step-down waits for RELEASE_DELAY.
+	sleepUntil(old.Begin.Add(8 * time.Second))
 	pods, err := e.pods(e.Context())
 	if err != nil {
 		e.Fatal(err)
