@@ -177,6 +177,7 @@ func (p *program) elect(argv []string) int {
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(48 << 20) // of the chart's 64Mi
 	runtime.GOMAXPROCS(1)
+	defer time.AfterFunc(10*time.Second, debug.FreeOSMemory).Stop() // gives back what only the start needed
 	cfg, err := sidecar.LoadConfig(p.environ)
 	if argv != nil {
 		err = errors.Join(err, cfg.ForCommand(argv, p.environ))
