@@ -33,6 +33,7 @@ type leftover struct {
 type grant struct {
 	landed  time.Duration
 	written election.Record
+	seconds int32 // what its process relies on
 }
 
 // tolerance is what rounding costs.
@@ -111,7 +112,7 @@ func (w *world) stored(m message) {
 	if m.request.Kind != election.Release {
 		w.anomaly = w.anomaly && m.abandoned
 		if m.request.Kind != election.Restore {
-			w.granted(process, m.request.Kind)
+			w.granted(process, m.request)
 		}
 		return
 	}
@@ -127,21 +128,23 @@ func (w *world) stored(m message) {
 
 // granted notes a write that begins or prolongs a term, and judges whether it may
 // do so: the terms of others are over (S2). The exploration does not ask for it.
-func (w *world) granted(process string, kind election.Kind) {
+func (w *world) granted(process string, request election.Request) {
 	o, r := &w.oracle, w.api.stored
 	if o.grants == nil || o.buried[process] {
 		return
 	}
 	// A write that shows others no renewal prolongs nothing: one that a policy turns into the
 	// one before, or into what it replaces, which may be an earlier record after a restore.
-	// One that is shorter is all that its process relies on.
+	// Its process relies on what it wrote, and on no more than is stored: a policy may change
+	// either way, and an edit may take back what a policy added.
+	seconds := min(r.Seconds, request.Write.Seconds)
 	before := o.grants[process]
 	for _, g := range []election.Record{before.written, w.api.past[len(w.api.past)-1].stored} {
 		if !g.Exists() || r.Holder != g.Holder || r.Mark != g.Mark || r.Renewed != g.Renewed {
 			continue
 		}
-		if before.written.Exists() && r.Seconds < before.written.Seconds {
-			o.grants[process] = grant{before.landed, r}
+		if before.written.Exists() && seconds < before.seconds {
+			o.grants[process] = grant{before.landed, r, seconds}
 		}
 		return
 	}
@@ -151,8 +154,8 @@ func (w *world) granted(process string, kind election.Kind) {
 			continue
 		}
 		delete(o.grants, other)
-		wait := time.Duration(g.written.Seconds) * time.Second
-		if i >= 0 && kind == election.Claim {
+		wait := time.Duration(g.seconds) * time.Second
+		if i >= 0 && request.Kind == election.Claim {
 			wait += w.processes[i].delay
 		}
 		if i >= 0 {
@@ -162,5 +165,5 @@ func (w *world) granted(process string, kind election.Kind) {
 			o.fail("%s took over %v before the term of %s was over", process, early, other)
 		}
 	}
-	o.grants[process] = grant{w.now, r}
+	o.grants[process] = grant{w.now, r, seconds}
 }

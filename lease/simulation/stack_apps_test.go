@@ -70,8 +70,8 @@ func (s *stack) annotate() {
 	})
 }
 
-// judgeStanding: none leads that knows that its app is gone, and none begins to whose pod
-// is being deleted.
+// judgeStanding: none leads that knows that its app is gone, and none begins to that knew
+// at the look before that its pod is being deleted: both may happen between two looks.
 func (s *stack) judgeStanding(leading, began []*player) {
 	for _, p := range leading {
 		if p.elector == nil {
@@ -81,8 +81,11 @@ func (s *stack) judgeStanding(leading, began []*player) {
 		case !state.LeadsAt(p.clock.Read()):
 		case state.Down:
 			s.violation("%s leads, and knows that its app is gone", p.process)
-		case state.Retired && contains(began, p):
+		case p.retired && contains(began, p):
 			s.violation("%s begins to lead, and its pod is being deleted", p.process)
 		}
+	}
+	for _, p := range s.players {
+		p.retired = p.elector != nil && p.elector.State().Retired
 	}
 }

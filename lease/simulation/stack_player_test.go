@@ -49,6 +49,7 @@ type player struct {
 	leftover time.Time   // that file's mtime
 	buried   bool        // its successor has proof that it is dead
 	viewed   bool        // led when last looked at
+	retired  bool        // knew then that its pod is being deleted
 
 	mutatedView func(*player) bool
 	impatient   bool
