@@ -43,6 +43,12 @@ func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
 		{`{leader-elector: {roleLabel: Example.com/role}}`, "at '/roleLabel': 'Example.com/role' does not match pattern"},
 		{`{leader-elector: {roleLabel: ` + strings.Repeat("r", 64) + `}}`, "at '/roleLabel': '" + strings.Repeat("r", 64) + "' does not match pattern"},
 		{`{leader-elector: {leaderService: {ports: []}}}`, "at '/leaderService/ports': minItems: got 0, want 1"},
+		{`{leader-elector: {name: "1"}}`, "at '/name': '1' does not match pattern"}, // the name of a port too
+		{`{leader-elector: {name: a--b}}`, "at '/name': 'a--b' does not match pattern"},
+		{`{leader-elector: {image: {tag: 1}}}`, "at '/image/tag': got number, want string"},
+		{`{leader-elector: {extraVolumeMounts: [{name: a}]}}`, "at '/extraVolumeMounts/0': missing property 'mountPath'"},
+		{`{leader-elector: {commonLabels: {a: 1}}}`, "at '/commonLabels/a': got number, want string"},
+		{`{leader-elector: {readinessProbe: {enabled: "no"}}}`, "at '/readinessProbe/enabled': got string, want boolean"},
 	} {
 		for helm, render := range map[string]func(string, string) (string, error){"Helm 3": renderWithHelm3, "Helm 4": renderWithHelm4} {
 			_, err := render(dir, c.values)
@@ -97,6 +103,7 @@ func TestTheTemplatesRefuseWhatCannotWork(t *testing.T) {
 		needs = "podDeletionCost needs labelPodRole: true"
 		holds = "which leaderService.selector holds too"
 		empty = "Leave leadWhile empty with the exec templates"
+		other = "ownPod: true where its templates are in another pod"
 	)
 	for _, c := range []struct{ chart, values, says string }{
 		{"two", `{reports: {name: ""}}`, "need a name of their own"},
@@ -115,6 +122,25 @@ func TestTheTemplatesRefuseWhatCannotWork(t *testing.T) {
 		{"example-exec", `{leader-elector: {leadWhile: lock}}`, empty},
 		{"example-exec", `{leader-elector: {leadWhile: lock, enabled: false}}`, ""},
 		{"two-exec", `{reports: {leadWhile: "http://localhost:8000/alive"}}`, empty},
+		{"two", `{reports: {port: 8080}}`, "two elections have port 8080. "},
+		{"two", `{reports: {statusDir: /tmp/leader_status/}}`, "two elections have statusDir /tmp/leader_status/. "},
+		{"two", `{reports: {labelPodRole: true}}`, "two elections label the pod with roleLabel role. "},
+		{"two", `{leader-elector: {podDeletionCost: 1}, reports: {labelPodRole: true, roleLabel: a, podDeletionCost: 1}}`, "two elections set podDeletionCost"},
+		{"two", `{reports: {name: leader-elector}}`, "two elections are called leader-elector"},
+		{"two", `{reports: {port: 8080}}`, other},
+		{"two", `{reports: {port: 8080, statusDir: /tmp/leader_status, labelPodRole: true, ownPod: true}}`, ""},
+		{"two", `{leader-elector: {enabled: false}, reports: {port: 8080}}`, ""},
+		{"two", `{reports: {port: 8080, enabled: false}}`, ""},
+		{"example", `{leader-elector: {leaseDuration: 0s}}`, "it must be from 1s to 1h"},
+		{"example", `{leader-elector: {leaseDuration: 500ms}}`, "it must be from 1s to 1h"},
+		{"example", `{leader-elector: {leaseDuration: 2h}}`, "it must be from 1s to 1h"},
+		{"example", `{leader-elector: {renewDeadline: 99s}}`, "it must be shorter than leaseDuration"},
+		{"example", `{leader-elector: {renewDeadline: 14999ms}}`, ""},
+		{"example", `{leader-elector: {renewDeadline: 9s, renewInterval: 8s, retryPeriod: 2s}}`, "together must be at most renewDeadline"},
+		{"example", `{leader-elector: {claimDelay: 20s}}`, "it must be at most leaseDuration"},
+		{"example", `{leader-elector: {leaseName: My_Lease}}`, `leaseName is "My_Lease"`},
+		{"example", `{leader-elector: {leaseName: a..b}}`, `leaseName is "a..b"`},
+		{"example", `{leader-elector: {serviceAccount: {create: false, name: "{{ .Release.Name }}_x"}}}`, `serviceAccount.name is "demo_x"`},
 	} {
 		dir := prepared(t, c.chart)
 		for helm, render := range map[string]func(string, string) (string, error){"Helm 3": renderWithHelm3, "Helm 4": renderWithHelm4} {

@@ -12,7 +12,6 @@ import (
 
 	helm3action "helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
 	helm4action "helm.sh/helm/v4/pkg/action"
 	helm4loader "helm.sh/helm/v4/pkg/chart/loader"
 	helm4release "helm.sh/helm/v4/pkg/release"
@@ -59,7 +58,7 @@ const everything = `
 leader-elector:
   name: election
   leaseName: the-lock
-  image: {repository: registry.example/le, digest: "sha256:0123456789012345678901234567890123456789012345678901234567890123", pullPolicy: Always}
+  image: {registry: registry.example, repository: le, digest: "sha256:0123456789012345678901234567890123456789012345678901234567890123", pullPolicy: Always}
   port: 9090
   labelPodRole: true
   roleLabel: example.com/role
@@ -121,13 +120,21 @@ func trimmed(manifest string) string {
 	return strings.TrimSpace(regexp.MustCompile(`\s*\n`).ReplaceAllString(manifest, "\n"))
 }
 
-// Every public template, and none else without an underscore, renders empty
-// where enabled is false.
+// Every public template renders empty where enabled is false, but for two: the account's
+// name, without which Helm would keep the one that the pod had, and what inject is given.
 func TestDisabledRendersEmpty(t *testing.T) {
 	dir := prepared(t, "example")
 	public := publicTemplates(t)
 	probe := ""
 	for _, name := range public {
+		switch name {
+		case "leader-elector.serviceAccountName":
+			probe += `{{ if ne (include "` + name + `" .) "default" }}{{ fail "the account is not empty" }}{{ end }}`
+			continue
+		case "leader-elector.inject":
+			probe += `{{ define "probe" }}given{{ end }}{{ if ne (include "` + name + `" (list . "probe")) "given" }}{{ fail "inject adds something" }}{{ end }}`
+			continue
+		}
 		probe += `{{ if include "` + name + `" . }}{{ fail "` + name + ` is not empty" }}{{ end }}`
 	}
 	if err := os.WriteFile(filepath.Join(dir, "templates", "probe.yaml"), []byte(probe), 0o644); err != nil {
@@ -143,7 +150,7 @@ func TestDisabledRendersEmpty(t *testing.T) {
 
 // The public templates are those that the design promises.
 func TestPublicTemplates(t *testing.T) {
-	want := "container env execCommand execEnv execInitContainer execProbes execVolumeMounts execVolumes leaderService resources role roleBinding serviceAccount serviceAccountName sidecar volume volumeMount"
+	want := "container env execCommand execEnv execInitContainer execProbes execVolumeMounts execVolumes imagePullSecrets inject leaderService resources role roleBinding serviceAccount serviceAccountName sidecar volume volumeMount"
 	var names []string
 	for _, name := range publicTemplates(t) {
 		names = append(names, strings.TrimPrefix(name, "leader-elector."))
@@ -263,13 +270,17 @@ func TestOneVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tag, err := chartutil.Values(library.Values).PathValue("image.tag")
+	values, err := os.ReadFile(filepath.Join(root(t), "charts", "leader-elector", "templates", "_values.tpl"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	tag := regexp.MustCompile(`(?s)define "leader-elector._appVersion" -}}\n(.*?)\n`).FindStringSubmatch(string(values))
+	if tag == nil {
+		t.Fatal("no leader-elector._appVersion")
+	}
 	version := library.Metadata.Version
 	for what, got := range map[string]string{
-		"appVersion": library.Metadata.AppVersion, "values.yaml image.tag": tag.(string),
+		"appVersion": library.Metadata.AppVersion, "leader-elector._appVersion": tag[1],
 		"charts/example's dependency": example.Metadata.Dependencies[0].Version,
 	} {
 		if got != version {
@@ -353,7 +364,9 @@ func parsed(values string) (map[string]any, error) {
 	return m, yaml.Unmarshal([]byte(values), &m)
 }
 
-func renderWithHelm3(dir, values string) (string, error) {
+func renderWithHelm3(dir, values string) (string, error) { return renderAs(dir, release, values) }
+
+func renderAs(dir, release, values string) (string, error) {
 	v, err := parsed(values)
 	if err != nil {
 		return "", err

@@ -7,9 +7,12 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A list of one container: fields, and over them the value container. What fields has from values is quoted, so that it is YAML. */}}
+{{/* A list of one container: fields, and over them the value container. */}}
 {{- define "leader-elector._merged" -}}
 {{- $fields := .fields | fromYaml -}}
+{{- with $fields.Error -}}
+  {{- fail (printf "leader-elector: the values make no YAML: %s" .) -}}
+{{- end -}}
 {{- toYaml (list (mustMergeOverwrite $fields .v.container)) -}}
 {{- end -}}
 
@@ -39,10 +42,15 @@ securityContext:
 volumeMounts:
   - name: {{ $v.name | quote }}
     mountPath: {{ $v.statusDir | quote }}
+  {{- with $v.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{- define "leader-elector._image" -}}
-image: {{ printf "%s%s" .image.repository (empty .image.digest | ternary (printf ":%s" .image.tag) (printf "@%s" .image.digest)) | quote }}
+{{- $registry := .global.imageRegistry | default .image.registry -}}
+{{- $version := .image.digest | default (.image.tag | default (include "leader-elector._appVersion" .)) -}}
+image: {{ printf "%s%s%s" (list $registry .image.repository | compact | join "/") (empty .image.digest | ternary ":" "@") $version | quote }}
 imagePullPolicy: {{ .image.pullPolicy | quote }}
 {{- end -}}
 
@@ -88,13 +96,25 @@ depend on how the binary runs.
 {{- end }}
 {{- end -}}
 
+{{/* A probe that is null or {} is left out. One with a handler of its own keeps that. */}}
 {{- define "leader-elector._probes" -}}
-startupProbe:
-  httpGet: {path: /healthz, port: {{ int .port }}}
-  {{- toYaml .startupProbe | nindent 2 }}
-livenessProbe:
-  httpGet: {path: /healthz, port: {{ int .port }}}
-  {{- toYaml .livenessProbe | nindent 2 }}
+{{- $paths := dict "startupProbe" "/healthz" "livenessProbe" "/healthz" -}}
+{{- if (.readinessProbe).enabled -}}
+  {{- $_ := set $paths "readinessProbe" "/readyz" -}}
+{{- end -}}
+{{- $probes := dict -}}
+{{- range $name, $path := $paths -}}
+  {{- with get $ $name -}}
+    {{- $probe := omit . "enabled" -}}
+    {{- if not (or .exec .tcpSocket .grpc) -}}
+      {{- $probe = mustMerge (deepCopy $probe) (dict "httpGet" (dict "path" $path "port" (int $.port))) -}}
+    {{- end -}}
+    {{- $_ := set $probes $name $probe -}}
+  {{- end -}}
+{{- end -}}
+{{- with $probes -}}
+{{- toYaml . -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "leader-elector._securityContext" -}}

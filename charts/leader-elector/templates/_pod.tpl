@@ -42,9 +42,18 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "leader-elector.serviceAccountName" -}}
+{{/* For imagePullSecrets: those of global.imagePullSecrets. */}}
+{{- define "leader-elector.imagePullSecrets" -}}
 {{- $v := include "leader-elector._values" . | fromYaml -}}
 {{- if $v.enabled -}}
-{{- $v.serviceAccount.name -}}
+{{- range $v.global.imagePullSecrets }}
+- name: {{ kindIs "string" . | ternary . (get (kindIs "map" . | ternary . dict) "name") | quote }}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* For serviceAccountName. It is never empty: Helm would keep the account that the pod had. */}}
+{{- define "leader-elector.serviceAccountName" -}}
+{{- $v := include "leader-elector._values" . | fromYaml -}}
+{{- $v.serviceAccount.name -}}
 {{- end -}}

@@ -14,14 +14,12 @@
 {{- if and $v.enabled $v.serviceAccount.create -}}
 apiVersion: v1
 kind: ServiceAccount
-metadata:
-  name: {{ $v.serviceAccount.name }}
-  labels:
-    {{- toYaml $v.labels | nindent 4 }}
-  {{- with $v.serviceAccount.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+{{ include "leader-elector._metadata" (dict "v" $v "name" $v.serviceAccount.name "labels" $v.serviceAccount.labels "annotations" $v.serviceAccount.annotations) }}
+automountServiceAccountToken: {{ $v.serviceAccount.automount | default false }}
+{{- with include "leader-elector.imagePullSecrets" . }}
+imagePullSecrets:
+  {{- . | nindent 2 }}
+{{- end }}
 {{- end -}}
 {{- end -}}
 
@@ -30,10 +28,7 @@ metadata:
 {{- if and $v.enabled $v.rbac.create -}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata:
-  name: {{ $v.objectName }}
-  labels:
-    {{- toYaml $v.labels | nindent 4 }}
+{{ include "leader-elector._metadata" (dict "v" $v "name" $v.objectName) }}
 rules:
   - apiGroups: [coordination.k8s.io]
     resources: [leases]
@@ -55,10 +50,7 @@ rules:
 {{- if and $v.enabled $v.rbac.create -}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata:
-  name: {{ $v.objectName }}
-  labels:
-    {{- toYaml $v.labels | nindent 4 }}
+{{ include "leader-elector._metadata" (dict "v" $v "name" $v.objectName) }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
@@ -74,19 +66,22 @@ subjects:
 {{- if and $v.enabled $v.labelPodRole $v.leaderService.create -}}
 apiVersion: v1
 kind: Service
+{{ include "leader-elector._metadata" (dict "v" $v "name" $v.leaderService.name "annotations" $v.leaderService.annotations) }}
+spec:
+{{- $selector := set $v.leaderService.selector $v.roleLabel "leader" -}}
+{{- $spec := dict "type" $v.leaderService.type "selector" $selector "ports" $v.leaderService.ports }}
+  {{- mustMergeOverwrite $spec ($v.leaderService.spec | default dict) | toYaml | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes v, name, and the object's own labels and annotations. */}}
+{{- define "leader-elector._metadata" -}}
 metadata:
-  name: {{ $v.leaderService.name }}
+  name: {{ .name }}
   labels:
-    {{- toYaml $v.labels | nindent 4 }}
-  {{- with $v.leaderService.annotations }}
+    {{- merge (dict) .v.labels (.labels | default dict) | toYaml | nindent 4 }}
+  {{- with merge (dict) (.annotations | default dict) (.v.commonAnnotations | default dict) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-spec:
-  type: {{ $v.leaderService.type }}
-  selector:
-    {{- toYaml (set $v.leaderService.selector $v.roleLabel "leader") | nindent 4 }}
-  ports:
-    {{- toYaml $v.leaderService.ports | nindent 4 }}
-{{- end -}}
 {{- end -}}

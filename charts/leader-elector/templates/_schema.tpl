@@ -6,7 +6,7 @@
   "type": "object",
   "additionalProperties": false,
   "definitions": {
-    "name": { "type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 40 },
+    "name": { "type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 40 },
     "duration": { "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" },
     "optionalDuration": { "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))*$" },
     "labelKey": {
@@ -21,11 +21,15 @@
     "global": { "type": "object" },
     "enabled": { "type": "boolean" },
     "name": { "$ref": "#/definitions/name" },
-    "leaseName": { "type": "string", "pattern": "^([a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$", "maxLength": 253 },
+    "ownPod": { "type": "boolean" },
+    "commonLabels": { "$ref": "#/definitions/strings" },
+    "commonAnnotations": { "$ref": "#/definitions/strings" },
+    "leaseName": { "type": "string" },
     "image": {
       "type": "object",
       "additionalProperties": false,
       "properties": {
+        "registry": { "type": "string" },
         "repository": { "type": "string", "minLength": 1 },
         "tag": { "type": "string" },
         "digest": { "type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$" },
@@ -48,9 +52,11 @@
     "logFormat": { "enum": ["text", "json"] },
     "logLevel": { "enum": ["debug", "info", "warn", "error"] },
     "extraEnv": { "type": "array", "items": { "type": "object", "required": ["name"] } },
+    "extraVolumeMounts": { "type": "array", "items": { "type": "object", "required": ["name", "mountPath"] } },
     "resources": { "type": "object" },
-    "startupProbe": { "type": "object" },
-    "livenessProbe": { "type": "object" },
+    "startupProbe": { "type": ["object", "null"] },
+    "livenessProbe": { "type": ["object", "null"] },
+    "readinessProbe": { "type": "object", "properties": { "enabled": { "type": "boolean" } } },
     "container": { "type": "object" },
     "serviceAccount": {
       "type": "object",
@@ -58,6 +64,8 @@
       "properties": {
         "create": { "type": "boolean" },
         "name": { "type": "string" },
+        "automount": { "type": "boolean" },
+        "labels": { "$ref": "#/definitions/strings" },
         "annotations": { "$ref": "#/definitions/strings" }
       }
     },
@@ -75,6 +83,7 @@
         "type": { "enum": ["ClusterIP", "NodePort", "LoadBalancer"] },
         "ports": { "type": "array", "minItems": 1, "items": { "type": "object", "required": ["port"] } },
         "selector": { "$ref": "#/definitions/strings" },
+        "spec": { "type": "object" },
         "annotations": { "$ref": "#/definitions/strings" }
       }
     }

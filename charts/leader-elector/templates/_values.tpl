@@ -9,56 +9,58 @@ does not say as in .Values.leader-elector, save what makes an election its own.
 {{- define "leader-elector._values" -}}
 {{- $root := .context | default . -}}
 {{- $first := index $root.Values "leader-elector" | default dict | deepCopy -}}
-{{- $fullname := include "leader-elector._fullname" $root -}}
+{{- $beside := not (not (and .context $first.name $first.enabled)) -}}
 {{- $v := $first -}}
-{{- $leaderService := printf "%s-leader" $fullname -}}
-{{- $envPrefix := "" -}}
 {{- if .context -}}
-  {{- $own := .values | default dict | deepCopy -}}
-  {{- if not $own.name -}}
-    {{- fail "leader-elector: the values of another election need a name of their own, such as name: other-elector" -}}
-  {{- end -}}
-  {{- $schema := include "leader-elector._schema" . | fromJson -}}
-  {{- include "leader-elector._check" (dict "schema" $schema "definitions" $schema.definitions "value" ($own | toJson | fromJson) "at" "" "election" $own.name) -}}
-  {{- $envPrefix = printf "%s_" ($own.name | upper | replace "-" "_") -}}
-  {{- $v = omit $first "enabled" "name" "leaseName" "labelPodRole" "podDeletionCost" "serviceAccount" -}}
-  {{- if and $first.name $first.enabled -}}
-    {{- $account := include "leader-elector._accountName" (dict "values" $first "fullname" $fullname) -}}
-    {{- $_ := set $v "serviceAccount" (dict "create" false "name" $account) -}}
-    {{- $leaderService = printf "%s-%s-leader" $fullname $own.name -}}
-  {{- end -}}
-  {{- $v = mustMergeOverwrite (dict "enabled" true "serviceAccount" (dict "create" true)) $v $own -}}
+  {{- $v = include "leader-elector._another" (dict "first" $first "own" (.values | default dict) "beside" $beside) | fromYaml -}}
 {{- end -}}
 {{- if not $v.image -}}
   {{- fail "leader-elector: no values for it: is it among the dependencies in Chart.yaml? Under an alias, include its templates with (dict \"context\" $ \"values\" .Values.<alias>)" -}}
 {{- end -}}
-{{- $object := include "leader-elector._objectName" (dict "values" $v "fullname" $fullname) -}}
+{{- $fullname := include "leader-elector._fullname" $root -}}
+{{- $object := include "leader-elector._fit" (list $fullname $v.name) -}}
 {{- $_ := set $v "objectName" $object -}}
-{{- $_ := set $v "envPrefix" $envPrefix -}}
-{{- $_ := set $v "leaseName" ($v.leaseName | default $object) -}}
-{{- $_ := set $v.serviceAccount "name" (include "leader-elector._accountName" (dict "values" $v "fullname" $fullname)) -}}
-{{- $_ := set $v.leaderService "name" ($v.leaderService.name | default $leaderService) -}}
+{{- $_ := set $v "envPrefix" ($beside | ternary (printf "%s_" ($v.name | upper | replace "-" "_")) "") -}}
+{{- $_ := set $v "global" ($root.Values.global | default dict) -}}
+{{- $_ := set $v "leaseName" (tpl ($v.leaseName | default $object) $root) -}}
+{{- /* One pod has one account: the first election's, where there is one. */}}
+{{- $owner := dict "values" $v "object" $object "root" $root -}}
+{{- if and $beside (not $v.serviceAccount.name) (not $v.serviceAccount.create) -}}
+  {{- $owner = dict "values" $first "object" (include "leader-elector._fit" (list $fullname $first.name)) "root" $root -}}
+{{- end -}}
+{{- $_ := set $v.serviceAccount "name" (include "leader-elector._accountName" $owner) -}}
+{{- $service := include "leader-elector._fit" ($beside | ternary (list $fullname $v.name "leader") (list $fullname "leader")) | replace "." "-" -}}
+{{- $_ := set $v.leaderService "name" (tpl ($v.leaderService.name | default $service) $root) -}}
 {{- $app := dict "app.kubernetes.io/name" (include "leader-elector._appName" $root) "app.kubernetes.io/instance" $root.Release.Name -}}
 {{- if not $v.leaderService.selector -}}
   {{- $_ := set $v.leaderService "selector" $app -}}
 {{- end -}}
 {{- $_ := set $v "roleLabel" ($v.roleLabel | default "role") -}}
 {{- if $v.enabled -}}
-  {{- include "leader-elector._labelRules" $v -}}
+  {{- include "leader-elector._rules" $v -}}
 {{- end -}}
-{{- $_ := set $v "labels" (merge (dict "app.kubernetes.io/component" $v.name "app.kubernetes.io/managed-by" $root.Release.Service) $app) -}}
+{{- $labels := dict "app.kubernetes.io/component" $v.name "app.kubernetes.io/managed-by" $root.Release.Service "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- with $root.Chart.AppVersion -}}
+  {{- $_ := set $labels "app.kubernetes.io/version" (regexReplaceAll "[^-A-Za-z0-9_.]" . "_" | trunc 63 | trimAll "-_.") -}}
+{{- end -}}
+{{- $_ := set $v "labels" (merge $labels $app ($v.commonLabels | default dict)) -}}
 {{- toYaml $v -}}
 {{- end -}}
 
-{{/* What the schema can't say of the labels: it looks at one value at a time. */}}
-{{- define "leader-elector._labelRules" -}}
-{{- if .labelPodRole -}}
-  {{- if hasKey .leaderService.selector .roleLabel -}}
-    {{- fail (printf "leader-elector: roleLabel is %q, which leaderService.selector holds too: that selects all of the app's pods, and the sidecar changes roleLabel on each of them. Set roleLabel to a label that no selector of the app holds" .roleLabel) -}}
-  {{- end -}}
-{{- else if not (kindIs "invalid" .podDeletionCost) -}}
-  {{- fail "leader-elector: podDeletionCost needs labelPodRole: true, since the request that labels the pod sets it too. Set labelPodRole: true, or leave podDeletionCost out" -}}
+{{/* The values of another election, over those of the first. Takes first, own, and beside: whether the first one takes part. */}}
+{{- define "leader-elector._another" -}}
+{{- $own := .own | deepCopy -}}
+{{- if not $own.name -}}
+  {{- fail "leader-elector: the values of another election need a name of their own, such as name: other-elector" -}}
 {{- end -}}
+{{- $schema := include "leader-elector._schema" . | fromJson -}}
+{{- include "leader-elector._check" (dict "schema" $schema "definitions" $schema.definitions "value" ($own | toJson | fromJson) "at" "" "election" $own.name) -}}
+{{- $v := omit .first "enabled" "name" "leaseName" "labelPodRole" "podDeletionCost" "serviceAccount" -}}
+{{- $v = mustMergeOverwrite (dict "enabled" true "serviceAccount" (dict "create" (not .beside))) $v $own -}}
+{{- if and .beside $v.enabled (not $v.ownPod) -}}
+  {{- include "leader-elector._besideRules" (dict "first" .first "v" $v) -}}
+{{- end -}}
+{{- toYaml $v -}}
 {{- end -}}
 
 {{- define "leader-elector._appName" -}}
@@ -77,11 +79,25 @@ does not say as in .Values.leader-elector, save what makes an election its own.
 {{- end -}}
 {{- end -}}
 
-{{/* <fullname>-<name>; the full name gives way where both don't fit. */}}
-{{- define "leader-elector._objectName" -}}
-{{- printf "%s-%s" (.fullname | trunc (int (sub 62 (len .values.name))) | trimSuffix "-") .values.name -}}
+{{/* Words joined to a name of at most 63 characters; the first one gives way where they don't fit. */}}
+{{- define "leader-elector._fit" -}}
+{{- $end := rest . | join "-" -}}
+{{- printf "%s-%s" (first . | trunc (int (sub 62 (len $end))) | trimAll "-.") $end -}}
 {{- end -}}
 
+{{/* Another chart's account stays the pod's where the election is disabled. */}}
 {{- define "leader-elector._accountName" -}}
-{{- (.values.serviceAccount).name | default (include "leader-elector._objectName" .) -}}
+{{- $account := .values.serviceAccount -}}
+{{- if and $account.name (or .values.enabled (not $account.create)) -}}
+{{- tpl $account.name .root -}}
+{{- else if and .values.enabled $account.create -}}
+{{- .object -}}
+{{- else -}}
+default
+{{- end -}}
+{{- end -}}
+
+{{/* The image's tag where the values have none. */}}
+{{- define "leader-elector._appVersion" -}}
+0.1.0
 {{- end -}}
