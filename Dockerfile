@@ -1,5 +1,6 @@
 # The binary comes ready-built, as $TARGETPLATFORM/leader-election-sidecar in
-# the build context: `make image` and goreleaser both lay it out so.
+# the build context, and rootfs.tar holds a /tmp that every user may write: `make
+# image` and goreleaser both lay it out so.
 FROM scratch
 ARG TARGETPLATFORM
 ARG VERSION=dev
@@ -8,6 +9,7 @@ LABEL org.opencontainers.image.title="leader-elector" \
       org.opencontainers.image.source="https://github.com/leader-elector/leader-elector" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
+ADD rootfs.tar /
 COPY $TARGETPLATFORM/leader-election-sidecar /leader-election-sidecar
 # A number, so that the kubelet can check runAsNonRoot by itself.
 USER 65532:65532

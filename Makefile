@@ -66,7 +66,13 @@ chart-readme: ## the chart's README, from README.md.gotmpl and values.yaml
 build: ## the sidecar's binary, as it ships
 	$(BUILD) -o $(BINARY) .
 
-image: ## the image, from the Dockerfile that releases use; pulls nothing
+# The image's root: a /tmp that every user may write, for pods without a volume.
+rootfs.tar: Makefile
+	mkdir -p dist/rootfs/tmp
+	tar --create --file $@ --directory dist/rootfs --mode 1777 --owner 0 --group 0 --numeric-owner --mtime @0 tmp
+
+image: rootfs.tar ## the image, from the Dockerfile that releases use; pulls nothing
+	mkdir -p dist/image && cp rootfs.tar dist/image
 	GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(BUILD) -o dist/image/$(PLATFORM)/leader-election-sidecar .
 	docker build --quiet --build-arg TARGETPLATFORM=$(PLATFORM) --build-arg VERSION=$(VERSION) --tag $(IMAGE) --file Dockerfile dist/image
 
@@ -75,7 +81,7 @@ example-image: ## the image of charts/example's app
 	docker build --quiet --tag leader-elector/example:dev --file e2e/app/Dockerfile dist/example
 
 e2e: image example-image ## the example chart on a kind cluster, with every fault; see the README
-	go -C e2e test -tags e2e -count=1 -timeout 30m -v -run '^TestScenarios$$' .
+	go -C e2e test -tags e2e -count=1 -timeout 30m -v -run '^(TestImage|TestScenarios)$$' .
 
 # Without KUBECONFIG on make's own command line, the demo brings an API server.
 demo: ## three sidecars, a clean handover, a kill

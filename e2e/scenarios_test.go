@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"helm.sh/helm/v3/pkg/chartutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -226,6 +225,7 @@ var scenarios = []struct {
 	}},
 	{"exec: elector killed", true, underExec(withLease(shortLease)), shortLease + slack, "without work", execKilled(sidecarProcess)},
 	{"exec: command killed", true, underExec(nil), poll, "without work", execKilled(appProcess)},
+	{"helm create and the README's lines", false, asCreated(), 30 * time.Second, "from helm install after helm uninstall", adopts},
 	{"API server down for 30 s, then up", true, withLease(shortLease), shortLease + slack, "from the moment a pod could reach it", func(e *election) time.Duration {
 		start, stopped := e.stopAPIServer(), time.Now()
 		time.Sleep(30 * time.Second) // the fault itself
@@ -301,14 +301,10 @@ func sleepUntil(moment time.Time) { time.Sleep(time.Until(moment)) }
 // TestScenarios is `make e2e`.
 func TestScenarios(t *testing.T) {
 	start, table := time.Now(), &report{}
-	example, exampleExec := chartWithLibrary(t, "example"), chartWithLibrary(t, "example-exec")
+	example, exampleExec, created := chartWithLibrary(t, "example"), chartWithLibrary(t, "example-exec"), createdChart(t)
 	c := newCluster(t)
 	loaded := load(t, example)
-	image, err := chartutil.Values(loaded.Dependencies()[0].Values).Table("image")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sidecar := fmt.Sprintf("%v:%v", image["repository"], image["tag"])
+	sidecar := imageOf(t, loaded)
 	if size := imageSize(t, sidecar); size > maxImage {
 		t.Errorf("the image %s has %d bytes, more than %d", sidecar, size, maxImage)
 	}
@@ -332,6 +328,9 @@ func TestScenarios(t *testing.T) {
 			if values[ofExec] != nil {
 				of = exampleExec
 				delete(values, ofExec)
+			} else if values[ofCreated] != nil {
+				of = created
+				delete(values, ofCreated)
 			}
 			e := c.install(t, of, fmt.Sprintf("e%d", i+1), values)
 			if took = s.run(e); took > s.bound {

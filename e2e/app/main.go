@@ -47,6 +47,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "WORK, how long a piece of work takes:", err)
 		os.Exit(2)
 	}
+	if a.file == "" { // the chart's election is disabled
+		serve()
+		return
+	}
 	go live(a.file + ".alive")
 	go serve()
 	for ctx.Err() == nil {

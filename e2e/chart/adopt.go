@@ -10,8 +10,8 @@ import (
 
 // Adopt adds the lines of YAML below a heading of the README text to the chart at dir. A
 // comment "# FILE: WHERE" says where those after it belong: "as the first line", "at the
-// end" or "a new file". The library's repository becomes the folder beside the chart.
-// Adopt returns how many lines it added.
+// end" or "a new file". The library's repository becomes the folder beside the chart, and
+// myapp the chart's name. Adopt returns how many lines it added.
 func Adopt(dir, readme, heading string) (lines int, err error) {
 	block := regexp.MustCompile("(?s)" + regexp.QuoteMeta(heading) + "\n.*?```yaml\n(.*?)```").FindStringSubmatch(readme)
 	if block == nil {
@@ -27,6 +27,7 @@ func Adopt(dir, readme, heading string) (lines int, err error) {
 		}
 		lines += strings.Count(added, "\n")
 		added = regexp.MustCompile(`oci://\S+`).ReplaceAllString(added, "file://../leader-elector")
+		added = strings.ReplaceAll(added, "myapp", filepath.Base(dir))
 		switch where {
 		case "as the first line":
 			added += string(content)

@@ -86,3 +86,14 @@ func TestAnotherUptimeThanTheKernelsIsSeen(t *testing.T) {
 		}
 	}
 }
+
+// A pod whose account mounts no token is told the cause, and what to change.
+func TestAPodWithoutAToken(t *testing.T) {
+	_, missing := os.Stat(tokenPath) // this test may run in a pod that has one
+	t.Setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+	t.Setenv("KUBERNETES_SERVICE_PORT", "9")
+	_, err := (&Config{}).connect()
+	if said := err != nil && strings.Contains(err.Error(), "automountServiceAccountToken: false"); said != (missing != nil) {
+		t.Errorf("token: %v, connecting: %v", missing, err)
+	}
+}

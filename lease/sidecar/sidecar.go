@@ -97,6 +97,9 @@ func (s *Sidecar) Close() {
 // the kubeconfig's current context.
 func (c *Config) connect() (*rest.Config, error) {
 	config, err := rest.InClusterConfig()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("this pod has no service account token. Remove automountServiceAccountToken: false from the pod and from its service account: %w", err)
+	}
 	if !errors.Is(err, rest.ErrNotInCluster) {
 		return config, err
 	}
