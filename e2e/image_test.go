@@ -23,7 +23,7 @@ func TestImage(t *testing.T) {
 	image := imageOf(t, load(t, chartWithLibrary(t, "example")))
 	id := run("create", image)
 	defer run("rm", id)
-	listing, err := exec.CommandContext(t.Context(), "sh", "-c", "docker export "+id+" | tar --list --verbose --file -").Output()
+	listing, err := exec.CommandContext(t.Context(), "sh", "-c", "docker export "+id+" | tar --list --verbose --numeric-owner --file -").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

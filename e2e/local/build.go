@@ -4,21 +4,14 @@ package local
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// kubernetesVersion is the one that e2e/controlplane/go.mod requires.
-const kubernetesVersion = "v1.37.2"
 
 // Root is the project's top directory, seen from anywhere in the module e2e.
 func Root(ctx context.Context) (string, error) {
@@ -40,55 +33,6 @@ func BuildSidecar(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("make build: %w\n%s", err, out)
 	}
 	return binary, nil
-}
-
-// BuildControlPlane returns the binary of e2e/controlplane, built once for each
-// version of its source and kept in the user's cache directory. Progress says
-// how long it is taking: some minutes, the first time.
-func BuildControlPlane(ctx context.Context, progress io.Writer) (string, error) {
-	root, err := Root(ctx)
-	if err != nil {
-		return "", err
-	}
-	source := filepath.Join(root, "e2e", "controlplane")
-	sum := sha256.New()
-	fmt.Fprintln(sum, runtime.Version(), runtime.GOARCH)
-	for _, name := range []string{"main.go", "go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(source, name))
-		if err != nil {
-			return "", err
-		}
-		sum.Write(content)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "leader-elector")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	// Test binaries run side by side: the first one builds.
-	lock, err := os.Create(filepath.Join(dir, "lock"))
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = lock.Close() }()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", fmt.Errorf("locking %s: %w", lock.Name(), err)
-	}
-	binary := filepath.Join(dir, fmt.Sprintf("controlplane-%x", sum.Sum(nil)[:8]))
-	if _, err := os.Stat(binary); err == nil {
-		return binary, nil
-	}
-	fmt.Fprintf(progress, "compiling etcd and kube-apiserver %s, once: some minutes\n", kubernetesVersion)
-	const v = "k8s.io/component-base/version."
-	flags := fmt.Sprintf("-s -w -X %[1]sgitVersion=%[2]s -X %[1]sgitMajor=1 -X %[1]sgitMinor=%[3]s -X %[1]sgitTreeState=clean",
-		v, kubernetesVersion, strings.Split(kubernetesVersion, ".")[1])
-	if err := Build(ctx, source, binary+".new", flags, progress); err != nil {
-		return "", err
-	}
-	return binary, os.Rename(binary+".new", binary)
 }
 
 // Build builds the command in the directory source, and says from time to time

@@ -27,20 +27,21 @@ type Cluster struct {
 	Admin  *rest.Config         // as system:masters
 	Client kubernetes.Interface // with Admin's rights
 
-	dir, binary     string
+	dir             string
+	programs        controlPlane
 	etcdPort, port  int
 	peerPort        int // etcd wants one
 	etcd, apiserver *exec.Cmd
 }
 
-// Start builds what is missing and starts both servers. It returns when they
+// Start finds both servers, or fetches or builds them, and starts them. It returns when they
 // are ready. Stop them with Close.
 func Start(ctx context.Context, dir string, progress io.Writer) (*Cluster, error) {
-	binary, err := BuildControlPlane(ctx, progress)
+	programs, err := findControlPlane(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, binary: binary}
+	c := &Cluster{dir: dir, programs: programs}
 	ports, err := freePorts()
 	if err != nil {
 		return nil, err
@@ -165,7 +166,8 @@ func (c *Cluster) spawn(program string, flags ...string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(c.binary, append([]string{program}, flags...)...)
+	command := c.programs[program]
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
