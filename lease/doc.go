@@ -119,7 +119,8 @@
 // S12. leaseTransitions grows by one with every change of the holder, and of the
 // process behind one identity unless the earlier process is proven dead. It never
 // decreases and no value is used for two terms. A value that someone mistyped is
-// forgotten when the leader has renewed over it twice. At the largest int32 a replica
+// forgotten when the leader has renewed over it twice, or has renewed and released the
+// Lease, and the largest int32 at the first renewal. At the largest int32 a replica
 // makes no claim. Where an admission policy does not store the value, the replica
 // does not lead.
 //

@@ -67,8 +67,11 @@ func (a *appLock) told(alive bool) {
 }
 
 // free says whether no app has the lock at this moment. What can't be looked at counts as
-// held.
+// held. The file in place may be another one than the app has its lock on.
 func (a *appLock) free(ctx context.Context) bool {
+	if a.alive.Load() {
+		return false
+	}
 	f, err := a.heldFile(ctx)
 	if f != nil {
 		f.forgetOpen()

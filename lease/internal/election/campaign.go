@@ -191,9 +191,9 @@ func (c *Campaign) land(t *Todo) {
 // resourceVersion, whatever a policy changed in it (S4).
 func (c *Campaign) wrote(f Flight, r Record, now boottime.Moment, t *Todo) {
 	if f.request.Kind.ofOurTerm() {
-		c.tenure.landed(f.write, r)
+		landed := c.tenure.landed(f.write, r)
 		c.unknown, c.backoff.conflicts = false, 0
-		c.sayChanged(f, r, now, t)
+		c.sayChanged(f, landed, r, now, t)
 	}
 	switch f.request.Kind {
 	case Claim:

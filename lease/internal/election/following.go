@@ -95,7 +95,10 @@ func (c *Campaign) nextFollowing(now boottime.Moment, t *Todo) (Kind, boottime.M
 	if c.standing.may() {
 		kind, at = Claim, max(c.claimAt(), c.backoff.notBefore)
 		if _, ok := c.term.nextToken(c.termGoesOn(), !c.stored.Exists()); !ok {
-			kind, at = Read, max(c.sayExhausted(now, t), c.backoff.notBefore)
+			kind = Read // a token that was mistyped may be put right until then
+			if at <= now {
+				at = max(c.sayExhausted(now, t), c.backoff.notBefore)
+			}
 		}
 	}
 	if poll := max(c.backoff.pollAt, c.backoff.notBefore); !c.watch.up && poll < at {

@@ -69,13 +69,18 @@ func (c *Campaign) sayDuplicate(n news, r Record, t *Todo) {
 		return
 	}
 	c.said.duplicate = true
+	if r.Mark == c.cfg.Incarnation {
+		t.say(slog.LevelError, "The Lease was written in this replica's name: its renewTime was edited by hand, or a program that keeps annotations, such as client-go's LeaderElector, uses this identity. "+
+			"This replica waits until the Lease expires. Identities must be unique among the replicas", "incarnation", r.Mark)
+		return
+	}
 	t.say(slog.LevelError, "Another live process holds the Lease under this identity. Identities must be unique among the replicas: set another one "+
 		"(pods with hostNetwork share their node's hostname)", "incarnation", r.Mark)
 }
 
 // sayChanged says, once a minute, what a policy changed in a write of ours so that
 // no leadership, or little of it, comes from it.
-func (c *Campaign) sayChanged(f Flight, r Record, now boottime.Moment, t *Todo) {
+func (c *Campaign) sayChanged(f Flight, landed write, r Record, now boottime.Moment, t *Todo) {
 	w, what := f.request.Write, ""
 	switch {
 	case f.request.Kind == Release:
@@ -91,6 +96,8 @@ func (c *Campaign) sayChanged(f Flight, r Record, now boottime.Moment, t *Todo) 
 		what = "leaseTransitions, so terms have no fencing token, and this replica does not lead"
 	case c.cfg.tooShort(time.Duration(r.Seconds) * time.Second):
 		what = "leaseDurationSeconds, to less than requests can keep up with, so this replica does not lead"
+	case landed.repeats:
+		what = "renewTime, so others can't tell its renewals apart, and leadership ends early"
 	}
 	if what == "" || c.said.changed != 0 && now.Sub(c.said.changed) < sayEvery {
 		return

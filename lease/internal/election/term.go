@@ -78,7 +78,8 @@ func (t *Term) observe(cfg *Config, old, r Record, reverted bool, at boottime.Mo
 	case reverted && r.Holder == "":
 		t.outlast(cfg, at)
 		return t.ifHeld(wasReverted)
-	case r.isRelease(t.held) && !t.isBefore(r):
+	case r.isRelease(t.held) && (!t.isBefore(r) || t.repeats(r)):
+		t.correct(r)
 		t.previous = firstOf(t.holder, t.previous)
 		t.holder, t.process, t.dead, t.floor, t.current = "", "", false, at, at
 		t.held = Record{}
@@ -102,13 +103,19 @@ func (t *Term) observe(cfg *Config, old, r Record, reverted bool, at boottime.Mo
 
 // correct forgets a token that was mistyped: the process goes on with a lower one. That
 // is believed when it was written twice, since an edit looks like a write where a write
-// before it was missed.
+// before it was missed. The last token that there is, which no term has reached in earnest,
+// is not believed against the process at all.
 func (t *Term) correct(r Record) {
 	lower := r.Counted && r.Transitions < t.transitions
-	if lower && t.doubted && t.lower == r.Transitions {
+	if lower && (t.transitions == math.MaxInt32 || t.repeats(r)) {
 		t.transitions = max(t.others, r.Transitions)
 	}
 	t.lower, t.doubted = r.Transitions, lower
+}
+
+// repeats says whether r, of the present process, has the lower token of its write before.
+func (t *Term) repeats(r Record) bool {
+	return t.doubted && r.Counted && r.Transitions == t.lower && r.process() == t.process
 }
 
 // heldBy notes a Record with a holder.

@@ -392,3 +392,24 @@ func TestS1_APinnedSecondIsNotTakenForATruncatedOne(t *testing.T) {
 		t.Errorf("leads until %v, want %v", todo.State.ValidUntil, until)
 	}
 }
+
+// An earlier record that is put back as a new version (a backup, an etcd restored with
+// new revisions) may name a process that is proven dead. What the present holder relies on
+// is waited for all the same.
+func TestS5_ABackupOfADeadProcessFreesItsOwnTermAlone(t *testing.T) {
+	s := newSchedule("a", 15*time.Second)
+	s.c.cfg.Incarnation = "a#2"
+	s.c.cfg.ProvenDead = func(i string) bool { return i == "a#1" }
+	todo := s.at(0, Event{})
+	of := Record{Version: "7", UID: "uid-1", Holder: "x", Mark: "x#1", Seconds: 15, Renewed: 9_000_001, Acquired: 9_000_001, Counted: true, Transitions: 6}
+	todo = s.at(0, answered(todo.Send, of))
+	watch := todo.Watch
+	s.at(0, Event{Kind: WatchUp, ID: watch})
+	backup := Record{Version: "8", UID: "uid-1", Holder: "a", Mark: "a#1", Seconds: 15, Renewed: 1_000_001, Acquired: 1_000_001, Counted: true, Transitions: 5}
+	if todo = s.at(time.Second, Event{Kind: WatchSaw, ID: watch, Record: backup}); todo.Send.Kind == Claim {
+		t.Error("claims at once what was put back")
+	}
+	if todo = s.at(14900*time.Millisecond, Event{}); todo.Send.Kind == Claim {
+		t.Error("claims before the term of x is over")
+	}
+}

@@ -1,0 +1,100 @@
+package sidecar
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/leader-elector/leader-elector/lease"
+)
+
+// An app that takes the work lock while it is given its delay is waited for.
+func TestS6_AnAppThatTakesTheLockDuringItsDelay(t *testing.T) {
+	r := newLockRig(t)
+	answer, taken := make(chan error, 1), make(chan *os.File, 1)
+	go func() {
+		answer <- r.appStopped(t.Context(), ended, func(context.Context) error { taken <- app(t, r.path, unix.LOCK_SH); return nil })
+	}()
+	lock := <-taken
+	select {
+	case err := <-answer:
+		t.Fatalf("released while the app holds the lock: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	check(t, lock.Close())
+	check(t, <-answer)
+}
+
+// An alive lock that is made again while the app holds the first one proves nothing.
+func TestA2_AnAliveLockMadeAgainIsNoProof(t *testing.T) {
+	r := newHandoverRig(t)
+	changes := make(chan bool, 4)
+	alive := newAppLock(filepath.Join(t.TempDir(), "leader_status"), r.handover.log, func(a bool) { changes <- a })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go alive.watch(ctx)
+	for !exists(alive.path) {
+		time.Sleep(time.Millisecond)
+	}
+	lock := app(t, alive.path, unix.LOCK_SH)
+	<-changes
+	check(t, os.Remove(alive.path))
+	if alive.free(t.Context()) {
+		t.Error("an app that has the lock is taken for ended")
+	}
+	check(t, lock.Close())
+	if <-changes || !alive.free(t.Context()) {
+		t.Error("an app that has ended is taken for alive")
+	}
+}
+
+// Whether the app has ended is asked only when the status file is gone.
+func TestA2_TheAppsEndIsAskedAfterTheFileIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t)
+		var asked atomic.Bool
+		h := newHandoverRig(t).handover
+		h.file, h.appEnded = f.StatusFile, func(context.Context) bool { asked.Store(true); return true }
+		answer := f.hangs()
+		f.elector.StepDown("test")
+		done := make(chan error, 1)
+		go func() { done <- h.run(t.Context(), lease.SteppingDown) }()
+		synctest.Wait()
+		if asked.Load() {
+			t.Error("asked while the file is there")
+		}
+		answer()
+		if err := <-done; err != nil || !asked.Load() {
+			t.Errorf("asked: %v, %v", asked.Load(), err)
+		}
+	})
+}
+
+// The same stall as before a first write of the file, where the file is there and only
+// its time is to be set.
+func TestS8_AStallBeforeARenewalIsShown(t *testing.T) {
+	for readings := range 8 {
+		synctest.Test(t, func(t *testing.T) {
+			f := follow(t)
+			clock := f.clock
+			f.loseAPI()
+			f.touches(func(do func() error) error {
+				err := do()
+				if info, statErr := os.Stat(f.Path); statErr == nil && info.ModTime().After(time.Now()) && !f.elector.State().LeadsAt(clock.Read()) {
+					t.Errorf("%d: after the term, the file is valid for another %v", readings, time.Until(info.ModTime()))
+				}
+				return err
+			})
+			_ = os.Chtimes(f.Path, time.Now(), time.Now()) // so that it has to be set
+			clock.Stall(readings+1, 20*time.Second)
+			time.Sleep(40 * time.Second)
+			synctest.Wait()
+		})
+	}
+}
