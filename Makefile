@@ -2,6 +2,7 @@
 # make image and make e2e need a Docker engine too.
 SHELL       := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 HELM_DOCS   := github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
 VERSION     := $(shell sed -n 's/^appVersion: *//p' charts/leader-elector/Chart.yaml)
 # client-go brings its own HTTP/2, so net/http's is left out (0.5 MB); what is
@@ -13,7 +14,9 @@ PLATFORM    ?= linux/$(shell go env GOARCH)
 IMAGE       ?= ghcr.io/leader-elector/leader-elector:$(VERSION)
 CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root charts/leader-elector
 
-.PHONY: test lint explore simulation soak fuzz chaos build image example-image e2e demo cluster chart-readme bench
+CHART_VERSION = $(shell sed -n 's/^version: *//p' charts/leader-elector/Chart.yaml)
+
+.PHONY: test lint explore simulation soak fuzz chaos build image example-image actionlint release-check chart-package e2e demo cluster chart-readme bench
 
 test: lint ## everything that can be tested without a cluster
 	go test -race -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor
@@ -60,16 +63,28 @@ lint:
 	go -C e2e run $(STATICCHECK) -tags e2e ./...
 	@diff charts/leader-elector/README.md <($(CHART_README) --dry-run) || { echo "charts/leader-elector/README.md is out of date: make chart-readme"; exit 1; }
 
+actionlint: ## the workflows
+	go run $(ACTIONLINT) .github/workflows/*.yaml
+
 chart-readme: ## the chart's README, from README.md.gotmpl and values.yaml
 	$(CHART_README)
 
 build: ## the sidecar's binary, as it ships
 	$(BUILD) -o $(BINARY) .
 
-# The image's root: a /tmp that every user may write, for pods without a volume.
-rootfs.tar: Makefile
+licenses: go.mod Makefile ## the licences of all that the binary links
+	rm -rf $@
+	mkdir -p $@/go && cp "$$(go env GOROOT)/LICENSE" $@/go
+	go list -deps $(FLAGS) -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' . | sort -u | while read -r path dir; do \
+	  mkdir -p "$@/$$path" && find "$$dir" -maxdepth 1 -type f \( -iname 'LICEN[CS]E*' -o -iname 'NOTICE*' -o -iname 'COPYING*' \) -exec install -m 644 -t "$@/$$path" {} +; \
+	  [ -n "$$(ls "$@/$$path")" ] || { echo "no licence in $$path"; exit 1; }; \
+	done
+
+# The image's root: licences, and a /tmp that every user may write, for pods without a volume.
+rootfs.tar: licenses
 	mkdir -p dist/rootfs/tmp
 	tar --create --file $@ --directory dist/rootfs --mode 1777 --owner 0 --group 0 --numeric-owner --mtime @0 tmp
+	tar --append --file $@ --mode u=rwX,go=rX --owner 0 --group 0 --numeric-owner --mtime @0 --sort name licenses
 
 image: rootfs.tar ## the image, from the Dockerfile that releases use; pulls nothing
 	mkdir -p dist/image && cp rootfs.tar dist/image
@@ -82,6 +97,18 @@ example-image: ## the image of charts/example's app
 
 e2e: image example-image ## the example chart on a kind cluster, with every fault; see the README
 	go -C e2e test -tags e2e -count=1 -timeout 30m -v -run '^(TestImage|TestScenarios)$$' .
+
+# TAG=v1.2.3 is what a release is made of.
+release-check: ## that a tag, the chart and its appVersion are of one version
+	@[ "$(TAG)" = "v$(VERSION)" ] && [ "$(TAG)" = "v$(CHART_VERSION)" ] || { echo "the tag $(TAG) is not that of the chart $(CHART_VERSION) with appVersion $(VERSION): change charts/leader-elector/Chart.yaml, or the tag"; exit 1; }
+
+# DIGEST=sha256:… is that of the image of this version.
+chart-package: ## the library chart, packed into dist/charts, with the image's digest in it
+	@[[ "$(DIGEST)" =~ ^sha256:[0-9a-f]{64}$$ ]] || { echo "DIGEST=$(DIGEST): must be the image's digest, sha256: and 64 digits"; exit 1; }
+	rm -rf dist/charts && mkdir -p dist/charts && cp -r charts/leader-elector dist/charts/leader-elector
+	sed -i 's|^  digest: ""$$|  digest: $(DIGEST)|' dist/charts/leader-elector/values.yaml
+	grep -q '^  digest: $(DIGEST)$$' dist/charts/leader-elector/values.yaml
+	go -C e2e tool helm package ../dist/charts/leader-elector --destination ../dist/charts
 
 # Without KUBECONFIG on make's own command line, the demo brings an API server.
 demo: ## three sidecars, a clean handover, a kill
