@@ -173,3 +173,18 @@ func TestRetireWithoutASidecar(t *testing.T) {
 		t.Error(code, out)
 	}
 }
+
+// A sidecar that has just started does not listen yet. The hook ends well only when it was
+// told all the same.
+func TestA7_RetireRightAtTheStart(t *testing.T) {
+	api := httptest.NewServer(&leasetest.Server{})
+	t.Cleanup(api.Close)
+	kubeconfig := kubeconfigFor(t, api.URL)
+	for i := range 5 {
+		p := start(t, kubeconfig, fmt.Sprint("p", i))
+		if code, out := p.command(t, "retire"); code != 0 {
+			t.Fatal(code, out)
+		}
+		eventually(t, "it is retired", func() bool { return p.logged("This pod is being deleted") })
+	}
+}

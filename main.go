@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -117,7 +118,7 @@ func (p *program) refuse(format string, args ...any) int {
 
 // install is the command `install DIR`.
 func (p *program) install(args []string) int {
-	if len(args) != 1 {
+	if len(args) != 1 || strings.HasPrefix(args[0], "-") {
 		return p.refuse("install takes one argument, a directory: see --help")
 	}
 	path, err := sidecar.Install(args[0])

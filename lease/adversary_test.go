@@ -138,3 +138,32 @@ func TestS9_ARenewTimeEditedByHandIsNamed(t *testing.T) {
 		}
 	})
 }
+
+// A claim that failed says nothing any more once another replica renews the Lease: this one
+// asks nothing of the API server that could end its problem.
+func TestL4_AProblemEndsWhenAnotherReplicaLeads(t *testing.T) {
+	inFakeTime(t, func(w *world) {
+		a := w.start("a")
+		sleep(time.Second)
+		b := w.start("b")
+		sleep(time.Second)
+		w.kill(a)
+		w.OnRequest(func(r leasetest.Request) (f leasetest.Fault) {
+			f.DropRequest = r.Client == "a"
+			if r.Verb == "update" && r.Client == "b" {
+				f.Status = 403
+			}
+			return f
+		})
+		sleep(20 * time.Second)
+		if s := b.State(); !s.Denied || s.Problem == "" {
+			t.Fatalf("no problem to begin with: %+v", s)
+		}
+		c := w.start("c")
+		sleep(60 * time.Second)
+		w.leads(true, c)
+		if s := b.State(); s.Denied || s.Problem != "" {
+			t.Errorf("c leads, and b still says %q", s.Problem)
+		}
+	})
+}

@@ -53,6 +53,10 @@ type State struct {
 	// Draining says that leadership is being given up: the Lease is kept until the app
 	// has stopped.
 	Draining bool
+
+	// Rests says that this follower has stepped down, and that ClaimAt is so late because
+	// of that.
+	Rests bool
 	// Acquired is the wall-clock time at which the stored term began, by its holder's
 	// clock. Zero where the Lease does not say.
 	Acquired time.Time

@@ -36,6 +36,8 @@ func AskToStepDown(ctx context.Context, cfg Config, successor string) (leader st
 		now, err := c.do(ctx, c.current(), election.Request{Kind: election.Read})
 		switch {
 		case err != nil || now.Holder == "" || now.Holder == asked.Holder && now.Transitions == asked.Transitions:
+		case now.Holder == asked.Holder && now.Transitions > asked.Transitions+1:
+			return "", 0, fmt.Errorf("%s handed over, another replica led, and %[1]s leads again with token %d", now.Holder, now.Transitions)
 		case now.Holder == asked.Holder:
 			return "", 0, fmt.Errorf("%s handed over, and leads again with token %d, since no other replica did", now.Holder, now.Transitions)
 		default:

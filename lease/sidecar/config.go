@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -39,7 +38,7 @@ type Config struct {
 	LeadWhile     string        `env:"LEAD_WHILE" help:"lead only while the app lives: lock (it has a flock on leader_status.alive), or http://HOST:PORT/PATH (it answers 2xx); unset: as if it always did"`
 	ClaimDelay    time.Duration `env:"CLAIM_DELAY" help:"wait so long after the Lease became free before claiming it, at most LEASE_DURATION; unset: 0"`
 	RoleLabel     string        `env:"ROLE_LABEL" envDefault:"role" help:"the label that LABEL_POD_ROLE sets"`
-	DeletionCost  int           `env:"POD_DELETION_COST" help:"the annotation controller.kubernetes.io/pod-deletion-cost of the leader, so that a scale-down deletes it last; needs LABEL_POD_ROLE; unset: it is left alone"`
+	DeletionCost  int32         `env:"POD_DELETION_COST" help:"the annotation controller.kubernetes.io/pod-deletion-cost of the leader, so that a scale-down deletes it last; needs LABEL_POD_ROLE; unset: it is left alone"`
 	ReleaseDelay  string        `env:"RELEASE_DELAY" help:"at shutdown, wait this long before the Lease is released where the app never took the work lock; 0 (a step-down waits as if unset), or never; unset: LEASE_DURATION - RENEW_DEADLINE"`
 	StopGrace     time.Duration `env:"STOP_GRACE" help:"exec: the command gets SIGTERM so long before the end of a term that can't be renewed; unset: 1/10 of RENEW_DEADLINE"`
 	LogFormat     string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
@@ -92,6 +91,7 @@ func explain(err error, set map[string]string) error {
 	wants := map[reflect.Type]string{
 		reflect.TypeFor[bool]():          "true or false",
 		reflect.TypeFor[int]():           "a number",
+		reflect.TypeFor[int32]():         "a number of at most 32 bits",
 		reflect.TypeFor[time.Duration](): "a duration with its unit, such as 15s",
 	}
 	name := field.Tag.Get("env")
@@ -173,9 +173,6 @@ func (c *Config) checkFollowing() (errs []error) {
 	}
 	if c.DeletionCost != 0 && !c.LabelPodRole {
 		refuse("POD_DELETION_COST=%d needs LABEL_POD_ROLE=true: the patch that labels the pod sets it", c.DeletionCost)
-	}
-	if c.DeletionCost < math.MinInt32 || c.DeletionCost > math.MaxInt32 {
-		refuse("POD_DELETION_COST=%d: must be an int32", c.DeletionCost)
 	}
 	return errs
 }

@@ -182,7 +182,11 @@ func (e *execution) note(now boottime.Moment) {
 	if !e.ended && isClosed(e.tree.Ended()) {
 		e.ended = true
 		exit := e.tree.Exit()
-		e.log.Info("The command has ended", "code", exit.Code, "err", exit.Err)
+		if exit.Err != nil {
+			e.log.Error("The command could not be run", "err", exit.Err)
+		} else {
+			e.log.Info("The command has ended", "code", exit.Code)
+		}
 		if e.told == 0 && e.killed == 0 && !e.finish() {
 			e.end(exit)
 		}
@@ -232,6 +236,13 @@ func (e *execution) finish() (before bool) {
 	defer e.mu.Unlock()
 	before, e.over = e.over, true
 	return before
+}
+
+// runs says whether anything that was started still runs.
+func (e *execution) runs() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tree != nil
 }
 
 // gone returns when nothing runs, or when ctx is done, then with the reason. Run must

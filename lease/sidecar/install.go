@@ -23,7 +23,7 @@ func Install(dir string) (path string, err error) {
 
 func install(self, dir string) (path string, err error) {
 	refuse := func(err error) error {
-		return fmt.Errorf("%s can't be installed in %s: %w; mount a volume there that this user (uid %d) may write to", Program, dir, err, os.Getuid())
+		return fmt.Errorf("%s can't be installed in %s: %w; mount a volume there that has room (32Mi) and that this user (uid %d) may write to", Program, dir, err, os.Getuid())
 	}
 	from, err := os.Open(self)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 )
 
 // holders names the processes that have the work lock, as far as /proc shows them: those
-// of this PID namespace. Empty: it shows none.
+// of this PID namespace, so none of another container. It shows who took a lock, which a
+// child may have inherited since. Empty: it shows none.
 func (l *workLock) holders() string {
 	var files []string // as /proc/locks writes them
 	for n := range maxDraining + 1 {
@@ -38,7 +39,7 @@ func (l *workLock) holders() string {
 		}
 		name := strings.TrimSpace(readSmall("/proc/" + fields[4] + "/comm"))
 		if name == "" {
-			found = append(found, "a process of another container")
+			found = append(found, fmt.Sprintf("what process %s, which has ended, left the lock to", fields[4]))
 			continue
 		}
 		found = append(found, fmt.Sprintf("process %s (%s)", fields[4], name))

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -55,28 +56,68 @@ func (l *workLock) retire(ctx context.Context, told <-chan os.Signal, election r
 	}
 }
 
-// retireAgain is how long a process may take to listen for signals.
-const retireAgain = 50 * time.Millisecond
+// retireLimit is how long Retire waits for a process that has just started, and for its
+// word that it was told. retireAgain is how often it tells it.
+const (
+	retireLimit = 5 * time.Second
+	retireAgain = 50 * time.Millisecond
+)
 
-// Retire sends the retire signal to the sidecar of this container. It returns the exit
-// code.
+// Retire sends the retire signal to the sidecar of this container, until that says that it
+// was told: one that has just started does not listen yet. It returns the exit code.
 func Retire(cfg *Config, stderr io.Writer) int {
-	pids, err := sidecarsOf(cfg)
-	for _, pid := range pids {
-		err = errors.Join(err, syscall.Kill(pid, RetireSignal))
-	}
-	time.Sleep(retireAgain) // one that has just started may have missed it
-	for _, pid := range pids {
-		_ = syscall.Kill(pid, RetireSignal)
-	}
-	if err == nil && len(pids) == 0 {
-		err = fmt.Errorf("no process of Lease %s/%s is seen in /proc", cfg.Namespace, cfg.LeaseName)
+	err := errors.New("no such process")
+	for start := time.Now(); err != nil && time.Since(start) < retireLimit; {
+		if err = cfg.retire(); err != nil {
+			time.Sleep(retireAgain)
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "the sidecar can't be told that its pod is being deleted: %v; run this command in its container\n", err)
 		return 1
 	}
 	return 0
+}
+
+// retire sends the signal once, and returns nil once the process says that it was told.
+// One whose port is not known can't be asked.
+func (c *Config) retire() error {
+	pids, err := sidecarsOf(c)
+	if err == nil && len(pids) == 0 {
+		err = fmt.Errorf("no process of Lease %s/%s is seen in /proc", c.Namespace, c.LeaseName)
+	}
+	for _, pid := range pids {
+		if !catches(pid) {
+			err = errors.Join(err, fmt.Errorf("process %d does not listen to signals yet", pid))
+			continue
+		}
+		err = errors.Join(err, syscall.Kill(pid, RetireSignal))
+	}
+	if err != nil || c.HealthPort == 0 {
+		return err
+	}
+	body, err := ask(c.HealthPort)
+	if err != nil {
+		return fmt.Errorf("whether it was told is not known: %w", err)
+	}
+	var is standing
+	if err := json.Unmarshal(body, &is); err != nil || !is.Retired {
+		return errors.Join(errors.New("it does not say that it was told"), err)
+	}
+	return nil
+}
+
+// catches says whether a process has a handler for the retire signal, which would end it
+// otherwise.
+func catches(pid int) bool {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		if mask, found := strings.CutPrefix(line, "SigCgt:"); found {
+			caught, _ := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return caught&(1<<(RetireSignal-1)) != 0
+		}
+	}
+	return false
 }
 
 // sidecarsOf are the processes that run this very program for the same Lease, this one

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -127,7 +128,7 @@ func (s *server) leadership() leadership {
 }
 
 func (s *server) leader(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Query().Get("watch") == "true" {
+	if watch, _ := strconv.ParseBool(r.URL.Query().Get("watch")); watch && r.Method == http.MethodGet { // no body follows a HEAD
 		s.stream(w, r)
 		return
 	}

@@ -170,7 +170,7 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	running.Go(func() { follow(sinks) })
 	if s.cfg.LabelPodRole {
 		patches := func() pods { return pods{elector.REST(), s.cfg.PodNamespace, election.RetryPeriod, newLane()} }
-		shows := rolePatch{label: s.cfg.RoleLabel, cost: s.cfg.DeletionCost}
+		shows := rolePatch{label: s.cfg.RoleLabel, cost: int(s.cfg.DeletionCost)}
 		over.label = newPodLabel(elector, patches(), s.cfg.PodName, shows, election.RetryPeriod, log)
 		heal := &podHeal{election: elector, pods: patches(), name: s.cfg.PodName, shows: shows, retryPeriod: election.RetryPeriod, log: log}
 		running.Go(func() { over.label.run(sinks) })

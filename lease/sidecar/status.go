@@ -22,6 +22,7 @@ type standing struct {
 	Why      []string   `json:"why"`                // it has that role
 	ClaimsIn *float64   `json:"claimsIn,omitempty"` // seconds until this follower claims the Lease unless it is renewed
 	AppAlive *bool      `json:"appAlive,omitempty"` // with LEAD_WHILE
+	Retired  bool       `json:"retired,omitempty"`  // the pod is being deleted
 	Problem  string     `json:"problem,omitempty"`  // the last API error, while it lasts
 }
 
@@ -37,7 +38,7 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) standing() standing {
 	state, now := s.election.State(), s.election.Clock().Now()
-	is := standing{leadership: s.leadership(), Lease: s.lease, Role: state.Role, Problem: state.Problem}
+	is := standing{leadership: s.leadership(), Lease: s.lease, Role: state.Role, Problem: state.Problem, Retired: state.Retired}
 	if !state.Acquired.IsZero() && state.Leader != "" {
 		is.Since = &state.Acquired
 	}
@@ -59,10 +60,14 @@ func (s *server) why(state lease.State, now boottime.Moment, alive bool) (why []
 	switch {
 	case state.LeadsAt(now):
 		say("the Lease was renewed in time")
+	case state.Draining && s.handover.command != nil && s.handover.command.runs():
+		say("giving the Lease up: waiting for the command to end")
 	case state.Draining:
 		say("giving the Lease up: waiting for the app to stop")
 		if holders := s.handover.lock.holders(); holders != "" {
 			say("the work lock is held by %s", holders)
+		} else if s.handover.lock.held.Load() {
+			say("the work lock is held; /proc does not show by whom: look in the app's container")
 		}
 	case state.Role == lease.HandingOver:
 		say("giving the Lease up: the app has stopped")
@@ -79,6 +84,9 @@ func (s *server) why(state lease.State, now boottime.Moment, alive bool) (why []
 	}
 	if !alive {
 		say("the app is not alive (LEAD_WHILE), so this replica makes no claim")
+	}
+	if state.Rests {
+		say("this replica has stepped down, and makes no claim until another has led, or the time of \"Claims in\" has passed")
 	}
 	if state.Retired {
 		say("this pod is being deleted, so this replica makes no claim")

@@ -20,6 +20,7 @@ type workLock struct {
 	path string
 	log  *slog.Logger
 	used atomic.Bool // the app was seen to have it
+	held atomic.Bool // a handover waits for it
 	lane lane        // every look at the files is in it
 
 	files lockFiles // only functions in the lane touch it
@@ -124,7 +125,9 @@ func (l *workLock) appStopped(ctx, stopping context.Context, delay func(context.
 				l.log.Info("waiting for the app to release the work lock", "lock", l.path)
 				said = true
 			}
+			l.held.Store(true)
 			err = l.drain(ctx, held)
+			l.held.Store(false)
 		}
 		switch {
 		case ctx.Err() != nil:

@@ -148,6 +148,7 @@ func (c *Campaign) state() State {
 	s.Draining = c.handover.stage == Draining
 	if s.Role == Following && c.standing.may() {
 		s.ClaimAt = c.claimAt()
+		s.Rests = c.handover.resumeAt != 0 && s.ClaimAt == c.handover.resumeAt
 	}
 	return s
 }
@@ -255,6 +256,9 @@ func (c *Campaign) learn(r Record, reverted bool, now boottime.Moment, t *Todo) 
 		return
 	}
 	c.report(n, r, now, t)
+	if (n == renewedLive || n == changed) && r.Holder != "" && r.process() != c.cfg.Incarnation {
+		c.trouble.outlived()
+	}
 	if c.tenure.until != 0 && c.takenAway(reverted) {
 		c.tenure.renewAt = now
 		return // our term goes on, and is put back at once (S10)

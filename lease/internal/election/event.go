@@ -134,6 +134,7 @@ type State struct {
 	Down             bool            // the app does not live, so this replica makes no claim
 	Retired          bool            // the pod is being deleted, so neither
 	Draining         bool            // the Lease is kept until the app has stopped
+	Rests            bool            // ClaimAt is so late because of a step-down
 	Acquired         Stamp           // acquireTime of the record
 	ClaimAt          boottime.Moment // when a follower claims, unless the holder renews; Never: it does not
 }

@@ -23,6 +23,7 @@ func (c *Campaign) stand(stands bool, now boottime.Moment, t *Todo) {
 	switch {
 	case c.standing.down == !stands:
 		return
+	case stands && c.standing.retired:
 	case stands:
 		t.say(slog.LevelInfo, "The app is alive: this replica may lead")
 	case c.tenure.told && c.handover.stage == Holding:

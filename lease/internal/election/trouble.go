@@ -46,6 +46,10 @@ func (p *Trouble) succeeded(write bool, t *Todo) {
 	t.say(slog.LevelInfo, "API requests succeed again")
 }
 
+// outlived notes that another replica has led since the failure. This one asks nothing of the
+// API server that could show that its own problem is over.
+func (p *Trouble) outlived() { p.text, p.denied, p.writes = "", false, false }
+
 func remedy(cfg *Config, r Request, f Failure) string {
 	switch {
 	case f.Admission:
