@@ -82,8 +82,8 @@ licenses: go.mod Makefile ## the licences of all that the binary links
 
 # The image's root: licences, and a /tmp that every user may write, for pods without a volume.
 rootfs.tar: licenses
-	mkdir -p dist/rootfs/tmp
-	tar --create --file $@ --directory dist/rootfs --mode 1777 --owner 0 --group 0 --numeric-owner --mtime @0 tmp
+	mkdir -p build/rootfs/tmp
+	tar --create --file $@ --directory build/rootfs --mode 1777 --owner 0 --group 0 --numeric-owner --mtime @0 tmp
 	tar --append --file $@ --mode u=rwX,go=rX --owner 0 --group 0 --numeric-owner --mtime @0 --sort name licenses
 
 image: rootfs.tar ## the image, from the Dockerfile that releases use; pulls nothing
