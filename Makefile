@@ -2,6 +2,7 @@
 # make image and make e2e need a Docker engine too.
 SHELL       := /bin/bash
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GORELEASER  := github.com/goreleaser/goreleaser/v2@v2.16.0
 ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 HELM_DOCS   := github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
 VERSION     := $(shell sed -n 's/^appVersion: *//p' charts/leader-elector/Chart.yaml)
@@ -16,7 +17,7 @@ CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root chart
 
 CHART_VERSION = $(shell sed -n 's/^version: *//p' charts/leader-elector/Chart.yaml)
 
-.PHONY: test lint explore simulation soak fuzz chaos build image example-image actionlint release-check chart-package e2e demo cluster chart-readme bench
+.PHONY: test lint explore simulation soak fuzz chaos build image example-image actionlint release-check release-snapshot chart-package e2e demo cluster chart-readme bench
 
 test: lint ## everything that can be tested without a cluster
 	go test -race -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor
@@ -102,13 +103,20 @@ e2e: image example-image ## the example chart on a kind cluster, with every faul
 release-check: ## that a tag, the chart and its appVersion are of one version
 	@[ "$(TAG)" = "v$(VERSION)" ] && [ "$(TAG)" = "v$(CHART_VERSION)" ] || { echo "the tag $(TAG) is not that of the chart $(CHART_VERSION) with appVersion $(VERSION): change charts/leader-elector/Chart.yaml, or the tag"; exit 1; }
 
+# Some minutes to compile, the first time. It needs a clone with a remote, as goreleaser does.
+release-snapshot: ## the archives of a release, twice: they must be equal byte for byte
+	go run $(GORELEASER) check
+	for n in 1 2; do go run $(GORELEASER) release --snapshot --clean --skip=sign,sbom,docker && cp dist/checksums.txt build/checksums.$$n || exit 1; done
+	diff build/checksums.1 build/checksums.2 && cat build/checksums.1
+
 # DIGEST=sha256:… is that of the image of this version.
-chart-package: ## the library chart, packed into dist/charts, with the image's digest in it
+CHARTS ?= $(CURDIR)/dist/charts
+chart-package: ## the library chart, packed into CHARTS, with the image's digest in it
 	@[[ "$(DIGEST)" =~ ^sha256:[0-9a-f]{64}$$ ]] || { echo "DIGEST=$(DIGEST): must be the image's digest, sha256: and 64 digits"; exit 1; }
-	rm -rf dist/charts && mkdir -p dist/charts && cp -r charts/leader-elector dist/charts/leader-elector
-	sed -i 's|^  digest: ""$$|  digest: $(DIGEST)|' dist/charts/leader-elector/values.yaml
-	grep -q '^  digest: $(DIGEST)$$' dist/charts/leader-elector/values.yaml
-	go -C e2e tool helm package ../dist/charts/leader-elector --destination ../dist/charts
+	rm -rf '$(CHARTS)/leader-elector' && mkdir -p '$(CHARTS)' && cp -r charts/leader-elector '$(CHARTS)/leader-elector'
+	sed -i 's|^  digest: ""$$|  digest: $(DIGEST)|' '$(CHARTS)/leader-elector/values.yaml'
+	grep -q '^  digest: $(DIGEST)$$' '$(CHARTS)/leader-elector/values.yaml'
+	go -C e2e tool helm package '$(CHARTS)/leader-elector' --destination '$(CHARTS)'
 
 # Without KUBECONFIG on make's own command line, the demo brings an API server.
 demo: ## three sidecars, a clean handover, a kill
