@@ -17,14 +17,22 @@ CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root chart
 
 CHART_VERSION = $(shell sed -n 's/^version: *//p' charts/leader-elector/Chart.yaml)
 
-.PHONY: test lint explore simulation soak fuzz chaos build image example-image actionlint release-check release-snapshot chart-package e2e demo cluster chart-readme bench
+.PHONY: test race lint explore simulation soak fuzz chaos build image example-image actionlint release-check release-snapshot chart-package e2e demo cluster chart-readme bench
 
-test: lint ## everything that can be tested without a cluster
-	go test -race -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor
-	go test -race -timeout 30m ./lease/simulation -run '^TestStack|^TestClientGo'
-	go test -timeout 30m ./lease/simulation -skip '^TestStack|^TestClientGo'
-	go -C e2e test -race -timeout 30m . ./local ./chaos
-	go -C e2e test -timeout 30m ./app ./bench ./chart ./cluster ./demo
+# part,NAME,COMMAND: prints how long it took.
+part = @start=$$SECONDS; $(2) || exit 1; echo "$(1): $$((SECONDS - start)) s"
+
+test: lint ## what can be tested without a cluster, in some minutes
+	$(call part,the sidecar and the library,go test -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor)
+	$(call part,the simulation,go test -timeout 30m ./lease/simulation)
+	$(call part,real processes and a real API server,go -C e2e test -timeout 30m . ./local ./app ./cluster ./demo)
+	$(call part,the chart,go -C e2e test -timeout 30m ./chart)
+
+race: ## what the gate tests beside that: the same under the race detector, the benchmark's plan
+	$(call part,the sidecar and the library under the race detector,go test -race -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor)
+	$(call part,the whole stack in the simulation under the race detector,go test -race -timeout 30m ./lease/simulation -run '^TestStack|^TestClientGo')
+	$(call part,processes under the race detector,go -C e2e test -race -timeout 30m . ./local ./chaos)
+	$(call part,the benchmark,go -C e2e test -timeout 30m ./bench)
 
 SIMULATION = go test ./lease/simulation -count=1 -v -timeout 3h
 QUIET      = 2>&1 | grep -v 'leaderelection.go\|transport.go\|request.go'; exit $${PIPESTATUS[0]}
