@@ -130,4 +130,4 @@ func ExampleTimingError() {
 
 // work acts on behalf of the leader. Its receivers refuse a token that is lower
 // than one they have seen.
-func work(ctx context.Context, token int32) error { return ctx.Err() }
+func work(ctx context.Context, token int32) error { _ = token; return ctx.Err() }

@@ -23,7 +23,7 @@ func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
 		defer cancel()
 		defer func() {
 			if p := recover(); p != nil {
-				if p != http.ErrAbortHandler {
+				if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
 				close(broken)

@@ -102,7 +102,7 @@ func (e *execution) run(ctx context.Context, alarm boottime.Alarm) {
 
 // step does what is due, and returns when to look again at the latest.
 func (e *execution) step(now boottime.Moment) boottime.Moment {
-	e.note(now)
+	e.note()
 	if e.tree == nil && !e.begin() {
 		return boottime.Never
 	}
@@ -175,7 +175,7 @@ func (e *execution) stop(now boottime.Moment, state lease.State, why string) {
 }
 
 // note notes the end of the command, and that of its tree.
-func (e *execution) note(now boottime.Moment) {
+func (e *execution) note() {
 	if e.tree == nil {
 		return
 	}

@@ -22,7 +22,7 @@ func (l *workLock) holders() string {
 		}
 		var st unix.Stat_t
 		if unix.Lstat(path, &st) == nil {
-			files = append(files, fmt.Sprintf("%02x:%02x:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)), st.Ino))
+			files = append(files, fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino))
 		}
 	}
 	locks, err := os.Open("/proc/locks")

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -97,7 +98,7 @@ func TestAStreamTellsEachChangeAndTheEnd(t *testing.T) {
 	if said, err := stream.next(); err != nil || said.IsLeader {
 		t.Errorf("the last event: %+v, %v", said, err)
 	}
-	if _, err := stream.next(); err != io.EOF {
+	if _, err := stream.next(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last event: %v", err)
 	}
 }

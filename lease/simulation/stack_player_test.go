@@ -245,7 +245,7 @@ func (p *player) drain(ctx context.Context, below func(time.Duration) time.Durat
 		return err
 	}
 	const releaseDelay = leaseDuration - renewDeadline
-	wait, work := time.Duration(releaseDelay), below(releaseDelay)
+	wait, work := releaseDelay, below(releaseDelay)
 	if p.lockUsed { // it is waited for as long as it takes
 		work = below(20 * time.Second)
 		wait = work

@@ -150,10 +150,10 @@ func following(t *testing.T, r Record) (s *schedule, watch int) {
 func TestS4_WhatTheWatchTellsDoesNotSettleAnUnknownWrite(t *testing.T) {
 	s, claimed, watch := leading(t)
 	renewal := s.at(5020*ms, Event{})
-	todo := s.at(5030*ms, Event{Kind: Answered, ID: renewal.Send.ID, Failure: Failure{Code: 500, Text: "error"}})
+	s.at(5030*ms, Event{Kind: Answered, ID: renewal.Send.ID, Failure: Failure{Code: 500, Text: "error"}})
 	// given a version that is newer, and not that write: a label, say
 	claimed.Version = "2"
-	todo = s.at(5040*ms, Event{Kind: WatchSaw, ID: watch, Record: claimed})
+	todo := s.at(5040*ms, Event{Kind: WatchSaw, ID: watch, Record: claimed})
 	if todo.Send.Kind == None {
 		todo = s.at(todo.WakeAt.Sub(boottime.Moment(time.Hour)), Event{})
 	}

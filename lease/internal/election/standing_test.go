@@ -12,10 +12,10 @@ const start = boottime.Moment(time.Hour)
 
 // claiming drives a replica to where its claim of a Lease that does not exist is under
 // way.
-func claiming(s *schedule) (claim Request, watch int) {
+func claiming(s *schedule) Request {
 	todo := s.at(0, Event{})
 	todo = s.at(10*ms, answered(todo.Send, Record{}))
-	return todo.Send, todo.Watch
+	return todo.Send
 }
 
 // A claim whose answer was lost is no longer under way when the app is lost. It may
@@ -24,7 +24,7 @@ func TestA1_AClaimOfUnknownOutcomeBeginsNoTermOnceTheAppIsLost(t *testing.T) {
 	for name, event := range map[string]Event{"the app is lost": {Kind: StandAsked}, "the pod is being deleted": {Kind: RetireAsked}} {
 		t.Run(name, func(t *testing.T) {
 			s := newSchedule("a", 15*time.Second)
-			claim, _ := claiming(s)
+			claim := claiming(s)
 			if claim.Kind != Claim {
 				t.Fatalf("%v, not a claim", claim.Kind)
 			}
@@ -48,7 +48,7 @@ func TestA1_AClaimOfUnknownOutcomeBeginsNoTermOnceTheAppIsLost(t *testing.T) {
 // A claim that is under way when the app is lost is not sent once more.
 func TestA1_AClaimIsNotDoubledOnceTheAppIsLost(t *testing.T) {
 	s := newSchedule("a", 15*time.Second)
-	claim, _ := claiming(s)
+	claim := claiming(s)
 	todo := s.at(20*ms, Event{Kind: StandAsked})
 	for at := todo.WakeAt.Sub(start); at < 10*time.Second; at = todo.WakeAt.Sub(start) {
 		if todo = s.at(at, Event{}); todo.Double && s.c.UnderWay().Kind == Claim {

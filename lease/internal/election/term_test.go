@@ -131,10 +131,12 @@ func TestS10_AWriteThatPutsBackBeginsNoTermOnceOursIsOver(t *testing.T) {
 	again.UID = "uid-2"
 	s.at(9*time.Second, Event{Kind: Answered, ID: todo.Send.ID, Failure: Failure{Text: "connection lost"}})
 	todo = s.at(12*time.Second, Event{})
-	for at := 12 * time.Second; todo.Send.Kind != Read; todo = s.at(at, Event{}) {
-		if at = todo.WakeAt.Sub(boottime.Moment(time.Hour)); at > 30*time.Second {
+	for todo.Send.Kind != Read {
+		at := todo.WakeAt.Sub(boottime.Moment(time.Hour))
+		if at > 30*time.Second {
 			t.Fatal("no read")
 		}
+		todo = s.at(at, Event{})
 	}
 	at := 30 * time.Second
 	if todo = s.at(at, answered(todo.Send, again)); todo.State.ValidUntil != 0 || todo.Send.Kind >= Restore {
@@ -150,10 +152,12 @@ func TestS4_ABrokenCopyMayHaveLanded(t *testing.T) {
 	s.at(7020*ms, Event{}) // doubled
 	s.at(7030*ms, Event{Kind: Answered, ID: renewal.Send.ID, Failure: Failure{Text: "connection reset"}})
 	todo := s.at(7040*ms, Event{Kind: Answered, ID: renewal.Send.ID, Failure: Failure{Code: 403, Text: "forbidden"}})
-	for at := 7040 * ms; todo.Send.Kind != Read; todo = s.at(at, Event{}) {
-		if at = todo.WakeAt.Sub(boottime.Moment(time.Hour)); at > 10*time.Second {
+	for todo.Send.Kind != Read {
+		at := todo.WakeAt.Sub(boottime.Moment(time.Hour))
+		if at > 10*time.Second {
 			t.Fatal("not read back")
 		}
+		todo = s.at(at, Event{})
 	}
 	todo = s.at(9*time.Second, answered(todo.Send, stored(renewal.Send, "2")))
 	if want := boottime.Moment(time.Hour + 5020*ms + 10*time.Second); todo.State.ValidUntil != want {
