@@ -258,6 +258,9 @@ func (s *stack) run() {
 		}
 	}
 	s.calm()
+	for slices.ContainsFunc(s.alive(false), func(p *player) bool { return p.clock.Paused() }) {
+		s.pass(time.Second) // one that stands still can't be woken
+	}
 	// Once all faults have ceased, a replica leads within two lease durations. An
 	// app that was told to stop takes up to 20 s more (L6).
 	s.pass(2*s.longest + 20*time.Second)
@@ -449,7 +452,6 @@ func (s *stack) calm() {
 		s.cutOff(p, false)
 		p.disk.Store(diskWorks)
 		p.clock.Stall(0, 0)
-		p.clock.Pause(0)
 		if p.elector != nil {
 			p.stand(true)
 		}
