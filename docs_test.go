@@ -102,9 +102,9 @@ func TestDeathsNameScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile(`see make e2e: "([^"]+)"`).FindAllStringSubmatch(pages(t)[filepath.Join("docs", "deaths.md")], -1)
+	named := regexp.MustCompile(`, "([^"]+)"`).FindAllStringSubmatch(pages(t)[filepath.Join("docs", "deaths.md")], -1)
 	for _, name := range named {
-		if !bytes.Contains(scenarios, []byte(`{"`+name[1])) {
+		if !bytes.Contains(scenarios, []byte(`{"`+name[1]+`"`)) {
 			t.Errorf("no scenario %q", name[1])
 		}
 	}
