@@ -101,3 +101,20 @@ func TestA2_AnAppThatIsBackAfterTheFileWasGoneIsNotWaitedFor(t *testing.T) {
 		}
 	})
 }
+
+// A pod that is being deleted leaves its Services in any case: its label is not waited for.
+func TestS6_TheLabelOfAPodThatIsBeingDeleted(t *testing.T) {
+	for _, retired := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newHandoverRig(t)
+			r.label = &podLabel{questions: make(chan chan struct{})} // it answers no one
+			r.label.mayShow.Store(true)
+			r.retire.Store(retired)
+			start := time.Now()
+			r.labelled(t.Context())
+			if took := time.Since(start); (took < r.labelLimit) != retired || took > r.labelLimit {
+				t.Errorf("retired %v: waited for %v", retired, took)
+			}
+		})
+	}
+}
