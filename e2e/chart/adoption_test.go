@@ -302,7 +302,7 @@ leader-elector:
 }
 
 // The pod runs as the account that the Role is bound to, whichever election is enabled and
-// whoever makes the account.
+// however the account is made.
 func TestOneAccount(t *testing.T) {
 	for _, c := range []struct{ values, first, second string }{
 		{``, "demo-two-leader-elector", "demo-two-leader-elector"},
