@@ -106,6 +106,9 @@ func fetch(ctx context.Context, cache string, progress io.Writer) (dir string, e
 		}
 		return strings.TrimSpace(string(out)), err
 	}
+	if fetched, err := tool(ctx, "use", minor+".x", "--installed-only", "--print", "path"); err == nil {
+		return fetched, nil // before
+	}
 	install := exec.CommandContext(ctx, "go", "install", envtest)
 	install.Env = append(os.Environ(), "GOBIN="+cache, "GOFLAGS=", "GOWORK=off")
 	install.Dir = cache // outside of any module

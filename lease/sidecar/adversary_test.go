@@ -75,26 +75,3 @@ func TestA2_TheAppsEndIsAskedAfterTheFileIsGone(t *testing.T) {
 		}
 	})
 }
-
-// The same stall as before a first write of the file, where the file is there and only
-// its time is to be set.
-func TestS8_AStallBeforeARenewalIsShown(t *testing.T) {
-	for readings := range 8 {
-		synctest.Test(t, func(t *testing.T) {
-			f := follow(t)
-			clock := f.clock
-			f.loseAPI()
-			f.touches(func(do func() error) error {
-				err := do()
-				if info, statErr := os.Stat(f.Path); statErr == nil && info.ModTime().After(time.Now()) && !f.elector.State().LeadsAt(clock.Read()) {
-					t.Errorf("%d: after the term, the file is valid for another %v", readings, time.Until(info.ModTime()))
-				}
-				return err
-			})
-			_ = os.Chtimes(f.Path, time.Now(), time.Now()) // so that it has to be set
-			clock.Stall(readings+1, 20*time.Second)
-			time.Sleep(40 * time.Second)
-			synctest.Wait()
-		})
-	}
-}

@@ -69,28 +69,32 @@ func TestS1_ALabelPatchThatHangsKeepsNoFile(t *testing.T) {
 // A process that is stopped between its looks at the two clocks and goes on past
 // the term writes no mtime that lies in the future.
 func TestS8_AStallBetweenTheClocksProlongsNothing(t *testing.T) {
-	for readings := range 8 {
-		synctest.Test(t, func(t *testing.T) {
-			f := follow(t)
-			clock := f.clock
-			f.loseAPI()
-			f.touches(func(do func() error) error {
-				err := do()
-				if info, statErr := os.Stat(f.Path); statErr == nil && info.ModTime().After(time.Now()) && !f.elector.State().LeadsAt(clock.Read()) {
-					t.Errorf("after the term, the file is valid for another %v", time.Until(info.ModTime()))
+	for what, spoil := range map[string]func(path string) error{
+		"the file has to be written again": os.Remove,
+		"its time has to be set again":     func(path string) error { return os.Chtimes(path, time.Now(), time.Now()) },
+	} {
+		for readings := range 8 {
+			synctest.Test(t, func(t *testing.T) {
+				f := follow(t)
+				clock := f.clock
+				f.loseAPI()
+				f.touches(func(do func() error) error {
+					err := do()
+					if info, statErr := os.Stat(f.Path); statErr == nil && info.ModTime().After(time.Now()) && !f.elector.State().LeadsAt(clock.Read()) {
+						t.Errorf("%s, %d: after the term, the file is valid for another %v", what, readings, time.Until(info.ModTime()))
+					}
+					return err
+				})
+				check(t, spoil(f.Path))
+				// when the process stands still after one of its next looks at a clock
+				clock.Stall(readings+1, 20*time.Second)
+				time.Sleep(40 * time.Second)
+				synctest.Wait()
+				if exists(f.Path) {
+					t.Errorf("%s, %d: the file is still there", what, readings)
 				}
-				return err
 			})
-			// given a file that has to be written again
-			_ = os.Remove(f.Path)
-			// when the process stands still after one of its next looks at a clock
-			clock.Stall(readings+1, 20*time.Second)
-			time.Sleep(40 * time.Second)
-			synctest.Wait()
-			if exists(f.Path) {
-				t.Error("the file is still there")
-			}
-		})
+		}
 	}
 }
 
