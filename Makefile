@@ -53,12 +53,14 @@ SOAK ?= 1h
 soak: ## both for SOAK each, from a seed that was not run before
 	$(SIMULATION) -run '^TestSimulation$$|^TestStack$$' -soak $(SOAK) -first $$(date +%s) -stack-first $$(date +%s) $(QUIET)
 
-FUZZTIME ?= 30s
-fuzz: ## each fuzz target for FUZZTIME
-	go test ./lease -run '^$$' -fuzz '^FuzzLeaseToDecision$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
-	go test ./lease -run '^$$' -fuzz '^FuzzAnswerToClient$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
-	go test ./lease -run '^$$' -fuzz '^FuzzWatchToClient$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
-	go test ./lease/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x
+# A count, not a time: at the end of a time Go 1.26 sometimes fails a target that has
+# found nothing (https://go.dev/issue/75804).
+FUZZ ?= 60000x
+fuzz: ## each fuzz target FUZZ times
+	go test ./lease -run '^$$' -fuzz '^FuzzLeaseToDecision$$' -fuzztime $(FUZZ) -fuzzminimizetime 10x
+	go test ./lease -run '^$$' -fuzz '^FuzzAnswerToClient$$' -fuzztime $(FUZZ) -fuzzminimizetime 10x
+	go test ./lease -run '^$$' -fuzz '^FuzzWatchToClient$$' -fuzztime $(FUZZ) -fuzzminimizetime 10x
+	go test ./lease/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZ) -fuzzminimizetime 10x
 
 CHAOS ?= 3m
 chaos: ## real sidecars, a real API server, and everything between them breaking for CHAOS
