@@ -9,9 +9,10 @@ VERSION     := $(shell sed -n 's/^appVersion: *//p' charts/leader-elector/Chart.
 # client-go brings its own HTTP/2, so net/http's is left out (0.5 MB); what is
 # not inlined is not there twice (0.9 MB). The same flags are in .goreleaser.yaml.
 FLAGS       := -trimpath -tags=nethttpomithttp2 -gcflags=all=-l
-BUILD       := CGO_ENABLED=0 go build $(FLAGS) -ldflags='-s -w -X main.version=$(VERSION)'
 BINARY      ?= dist/leader-election-sidecar
 PLATFORM    ?= linux/$(shell go env GOARCH)
+# Go aligns amd64's functions to 32 bytes, others to 16 or less (0.14 MB).
+BUILD        = CGO_ENABLED=0 go build $(FLAGS) -ldflags='-s -w -X main.version=$(VERSION)$(if $(findstring amd64,$(PLATFORM)), -funcalign=16)'
 IMAGE       ?= ghcr.io/leader-elector/leader-elector:$(VERSION)
 CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root charts/leader-elector
 

@@ -2,7 +2,7 @@ package sidecar
 
 import (
 	"fmt"
-	"maps"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -31,6 +31,18 @@ func (m *metrics) wrap(next http.RoundTripper) http.RoundTripper {
 		m.requests[[2]string{r.Method, code}]++
 		return resp, err
 	})
+}
+
+// lines returns a sample a line, sorted.
+func (m *metrics) lines() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var lines []string
+	for key, count := range m.requests {
+		lines = append(lines, fmt.Sprintf("leader_election_api_requests_total{method=%q,code=%q} %d\n", key[0], key[1], count))
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -64,11 +76,8 @@ func (s *server) writeMetrics(w http.ResponseWriter, _ *http.Request) {
 	series("leader_election_draining", "gauge", "1 while the Lease is kept until the app has stopped, 0 otherwise.")
 	fmt.Fprintf(w, "leader_election_draining{name=%q} %d\n", s.metrics.leaseName, number(state.Draining))
 	series("leader_election_api_requests_total", "counter", "Requests to the API server by method and status.")
-	s.metrics.mu.Lock()
-	requests := maps.Clone(s.metrics.requests)
-	s.metrics.mu.Unlock()
-	for _, key := range slices.SortedFunc(maps.Keys(requests), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
-		fmt.Fprintf(w, "leader_election_api_requests_total{method=%q,code=%q} %d\n", key[0], key[1], requests[key])
+	for _, line := range s.metrics.lines() {
+		io.WriteString(w, line)
 	}
 	series("leader_election_log_lines_dropped_total", "counter", "Log lines dropped because the reader of stderr was too slow.")
 	fmt.Fprintf(w, "leader_election_log_lines_dropped_total %d\n", s.metrics.dropped())
