@@ -23,7 +23,8 @@ import (
 // ofCreated marks values as those of createdChart.
 const ofCreated = "of helm create"
 
-// createdChart is what `helm create app` makes, with the README's lines added.
+// createdChart is what `helm create app` makes, with the README's lines added and the
+// library chart from a registry.
 func createdChart(t *testing.T) string {
 	root, err := local.Root(t.Context())
 	if err != nil {
@@ -33,15 +34,21 @@ func createdChart(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := chartutil.Create("app", t.TempDir())
+	dir, err := chartutil.Create("app", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := chart.Adopt(source, string(readme), "## Add it to your chart"); err != nil {
+	charts, err := chart.Registry(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := chart.WithDependencies(root, source, t.TempDir())
-	if err != nil {
+	if err := chart.Publish(t.Context(), root, t.TempDir(), "sha256:"+strings.Repeat("0", 64), charts); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chart.Adopt(dir, string(readme), "## Add it to your chart", charts); err != nil {
+		t.Fatal(err)
+	}
+	if err := chart.Update(t.Context(), root, dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -55,9 +62,10 @@ func asCreated() map[string]any {
 	}
 	return map[string]any{
 		ofCreated: true, "replicaCount": 3, "securityContext": restricted,
-		"image":          map[string]any{"repository": "leader-elector/example", "tag": "dev"},
-		"service":        map[string]any{"port": 8000},
-		"leader-elector": map[string]any{"labelPodRole": true},
+		"image":   map[string]any{"repository": "leader-elector/example", "tag": "dev"},
+		"service": map[string]any{"port": 8000},
+		// The image was loaded into the nodes by its tag.
+		"leader-elector": map[string]any{"labelPodRole": true, "image": map[string]any{"digest": ""}},
 	}
 }
 

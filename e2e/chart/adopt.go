@@ -10,9 +10,9 @@ import (
 
 // Adopt adds the lines of YAML below a heading of the README text to the chart at dir. A
 // comment "# FILE: WHERE" says where those after it belong: "as the first line", "at the
-// end" or "a new file". The library's repository becomes the folder beside the chart, and
-// myapp the chart's name. Adopt returns how many lines it added.
-func Adopt(dir, readme, heading string) (lines int, err error) {
+// end" or "a new file". The library's repository becomes another one, and myapp the chart's
+// name. Adopt returns how many lines it added.
+func Adopt(dir, readme, heading, repository string) (lines int, err error) {
 	block := regexp.MustCompile("(?s)" + regexp.QuoteMeta(heading) + "\n.*?```yaml\n(.*?)```").FindStringSubmatch(readme)
 	if block == nil {
 		return 0, fmt.Errorf("no lines of YAML below %q", heading)
@@ -26,7 +26,7 @@ func Adopt(dir, readme, heading string) (lines int, err error) {
 			return lines, err
 		}
 		lines += strings.Count(added, "\n")
-		added = regexp.MustCompile(`oci://\S+`).ReplaceAllString(added, "file://../leader-elector")
+		added = regexp.MustCompile(`oci://\S+`).ReplaceAllString(added, repository)
 		added = strings.ReplaceAll(added, "myapp", filepath.Base(dir))
 		switch where {
 		case "as the first line":

@@ -76,7 +76,7 @@ func adopted(t *testing.T, create func(name, dir string) (string, error), headin
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := chart.Adopt(source, string(readme), heading)
+	lines, err := chart.Adopt(source, string(readme), heading, "file://../leader-elector")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,8 +56,11 @@ func (h *handover) run(ctx context.Context, cause lease.Cause) error {
 		return err
 	}
 	ended := h.appEnded(ctx) // now that the file is gone
-	if h.label != nil {
-		h.labelled(ctx)
+	// Nothing is sent to an app that has ended, and a pod that is being deleted leaves its Services in any case.
+	if h.label != nil && !ended && !h.retired() {
+		if err := h.label.settled(ctx, h.labelLimit); err != nil {
+			h.log.Warn("the pod could not be labelled role=follower in time; its successor or the next patch does so", "err", err)
+		}
 	}
 	return h.lock.appStopped(ctx, h.stopping, func(ctx context.Context) error {
 		if ended {
@@ -66,32 +69,6 @@ func (h *handover) run(ctx context.Context, cause lease.Cause) error {
 		return h.wait(ctx, cause)
 	})
 }
-
-// labelled waits for the label, for no longer than labelLimit, and only while the pod
-// stays: one that is being deleted leaves its Services in any case.
-func (h *handover) labelled(ctx context.Context) {
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		for looks := time.NewTicker(lookForRetired); ; {
-			select {
-			case <-looks.C:
-				if h.retired() {
-					cancel()
-				}
-			case <-waiting.Done():
-				looks.Stop()
-				return
-			}
-		}
-	}()
-	if err := h.label.settled(waiting, h.labelLimit); err != nil && !h.retired() {
-		h.log.Warn("the pod could not be labelled role=follower in time; its successor or the next patch does so", "err", err)
-	}
-}
-
-// lookForRetired is how often a wait looks whether the pod is being deleted.
-const lookForRetired = 5 * time.Millisecond
 
 // fileGone waits until the status file is removed. While it is there, the Lease
 // is kept: for as long as that takes, or until it expires where the process

@@ -102,18 +102,23 @@ func TestA2_AnAppThatIsBackAfterTheFileWasGoneIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-// A pod that is being deleted leaves its Services in any case: its label is not waited for.
-func TestS6_TheLabelOfAPodThatIsBeingDeleted(t *testing.T) {
-	for _, retired := range []bool{false, true} {
+// Nothing is sent to an app that has ended, and a pod that is being deleted leaves its
+// Services in any case: their label is not waited for.
+func TestS6_TheLabelThatIsNotWaitedFor(t *testing.T) {
+	for _, c := range []struct{ retired, ended, waits bool }{{waits: true}, {retired: true}, {ended: true}} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newHandoverRig(t)
+			f := follow(t)
+			r := newHandoverRig(t, "RELEASE_DELAY=0")
+			r.file = f.StatusFile
+			f.loseLeadership()
 			r.label = &podLabel{questions: make(chan chan struct{})} // it answers no one
 			r.label.mayShow.Store(true)
-			r.retire.Store(retired)
+			r.retire.Store(c.retired)
+			r.appEnded = func(context.Context) bool { return c.ended }
 			start := time.Now()
-			r.labelled(t.Context())
-			if took := time.Since(start); (took < r.labelLimit) != retired || took > r.labelLimit {
-				t.Errorf("retired %v: waited for %v", retired, took)
+			check(t, r.run(t.Context(), lease.Stopping))
+			if took := time.Since(start); (took >= r.labelLimit) != c.waits {
+				t.Errorf("%+v: waited for %v", c, took)
 			}
 		})
 	}
