@@ -120,6 +120,7 @@ func TestTheTemplatesRefuseWhatCannotWork(t *testing.T) {
 		{"example", `{leader-elector: {leaderService: {selector: {role: db}}, labelPodRole: false}}`, ""},
 		{"two", `{reports: {labelPodRole: true, roleLabel: app.kubernetes.io/instance}}`, holds},
 		{"example-exec", `{leader-elector: {leadWhile: lock}}`, empty},
+		{"example-exec", `{command: []}`, "command is empty"},
 		{"example-exec", `{leader-elector: {leadWhile: lock, enabled: false}}`, ""},
 		{"two-exec", `{reports: {leadWhile: "http://localhost:8000/alive"}}`, empty},
 		{"two", `{reports: {port: 8080}}`, "two elections have port 8080. "},

@@ -23,7 +23,7 @@ import (
 	"github.com/leader-elector/leader-elector/e2e/local"
 )
 
-var update = flag.Bool("update", false, "write the golden renders anew")
+var update = flag.Bool("update", false, "write the golden renders again")
 
 const (
 	release   = "demo"
@@ -102,7 +102,7 @@ func TestGoldenRenders(t *testing.T) {
 				t.Fatal(err)
 			}
 			if three != string(want) {
-				t.Errorf("Helm 3 renders other than %s (go test -update writes it anew):\n%s", golden, three)
+				t.Errorf("Helm 3 renders other than %s (go test -update writes it again):\n%s", golden, three)
 			}
 			four, err := renderWithHelm4(dir, c.values)
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -74,4 +75,12 @@ func TestA2_TheAppsEndIsAskedAfterTheFileIsGone(t *testing.T) {
 			t.Errorf("asked: %v, %v", asked.Load(), err)
 		}
 	})
+}
+
+// What can't be used is named.
+func TestAKubeconfigThatIsMissingIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if _, err := (&Config{Kubeconfig: path}).connect(); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("%v", err)
+	}
 }

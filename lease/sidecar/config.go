@@ -171,11 +171,16 @@ func (c *Config) checkFollowing() (errs []error) {
 	if wrong := validation.IsQualifiedName(c.RoleLabel); wrong != nil {
 		refuse("ROLE_LABEL=%q: must be a label's key: %s", c.RoleLabel, strings.Join(wrong, "; "))
 	}
+	if c.RoleLabel != defaultRoleLabel && !c.LabelPodRole {
+		refuse("ROLE_LABEL=%q needs LABEL_POD_ROLE=true", c.RoleLabel)
+	}
 	if c.DeletionCost != 0 && !c.LabelPodRole {
 		refuse("POD_DELETION_COST=%d needs LABEL_POD_ROLE=true: the patch that labels the pod sets it", c.DeletionCost)
 	}
 	return errs
 }
+
+const defaultRoleLabel = "role"
 
 // leadWhileLock is the value of LEAD_WHILE that means the alive lock.
 const leadWhileLock = "lock"

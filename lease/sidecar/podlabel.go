@@ -26,6 +26,7 @@ type podLabel struct {
 
 	questions chan chan struct{} // whether the label is as it should be
 	mayShow   atomic.Bool        // role=leader was sent, and may have landed
+	failure   atomic.Value       // of the last patch: its text
 }
 
 func newPodLabel(election Election, pods pods, name string, shows rolePatch, retryPeriod time.Duration, log *slog.Logger) *podLabel {
@@ -59,6 +60,7 @@ func (p *podLabel) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			p.failure.Store(text(err))
 			trouble.report(err, "role", role)
 			labelled = "" // unknown until the API server has said so
 			wait := confirmEvery
@@ -93,6 +95,19 @@ func (p *podLabel) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// failing says what is wrong with the pod's label; "" where nothing is known to be.
+func (p *podLabel) failing() string {
+	failure, _ := p.failure.Load().(string)
+	return failure
 }
 
 const (

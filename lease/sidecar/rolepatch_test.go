@@ -24,6 +24,9 @@ func TestARoleThatMeansSomethingElseIsLeftAlone(t *testing.T) {
 		if !strings.Contains(r.log.String(), `ROLE_LABEL`) {
 			t.Errorf("the remedy is not named:\n%s", r.log.String())
 		}
+		if why := r.label.failing(); !strings.Contains(why, "ROLE_LABEL") {
+			t.Errorf("status does not say so: %q", why)
+		}
 	})
 }
 
@@ -48,7 +51,7 @@ func TestFollowingTheAppIsConfigured(t *testing.T) {
 	for _, c := range []struct{ set, names string }{
 		{"LEAD_WHILE=lock", ""}, {"LEAD_WHILE=http://127.0.0.1:8000/healthz", ""}, {"LEAD_WHILE=https://x/", "LEAD_WHILE"}, {"LEAD_WHILE=yes", "LEAD_WHILE"}, {"LEAD_WHILE=http://", "LEAD_WHILE"},
 		{"CLAIM_DELAY=2s", ""}, {"CLAIM_DELAY=16s", "CLAIM_DELAY"}, {"CLAIM_DELAY=-1s", "CLAIM_DELAY"}, {"CLAIM_DELAY=2", "CLAIM_DELAY"},
-		{"ROLE_LABEL=example.com/role", ""}, {"ROLE_LABEL=a b", "ROLE_LABEL"},
+		{"ROLE_LABEL=role", ""}, {"ROLE_LABEL=a b", "ROLE_LABEL"}, {"ROLE_LABEL=example.com/role", "LABEL_POD_ROLE"},
 		{"POD_DELETION_COST=100", "POD_DELETION_COST"}, {"POD_DELETION_COST=much", "POD_DELETION_COST"},
 	} {
 		_, err := LoadConfig([]string{"LEASE_NAME=app", "NAMESPACE=default", c.set})
@@ -56,7 +59,7 @@ func TestFollowingTheAppIsConfigured(t *testing.T) {
 			t.Errorf("%s: %v", c.set, err)
 		}
 	}
-	if _, err := LoadConfig([]string{"LEASE_NAME=app", "NAMESPACE=default", "POD_DELETION_COST=-100", "LABEL_POD_ROLE=true", "POD_NAME=x"}); err != nil {
+	if _, err := LoadConfig([]string{"LEASE_NAME=app", "NAMESPACE=default", "ROLE_LABEL=example.com/role", "POD_DELETION_COST=-100", "LABEL_POD_ROLE=true", "POD_NAME=x"}); err != nil {
 		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,6 +109,9 @@ func (c *Config) connect() (*rest.Config, error) {
 		rules.Precedence = filepath.SplitList(c.Kubeconfig)
 	}
 	config, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, fmt.Errorf("no API server is known: not in a cluster, and no kubeconfig in %s. Set KUBECONFIG to a kubeconfig that has a current context", strings.Join(rules.Precedence, ", "))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no API server is known: not in a cluster, and the kubeconfig (KUBECONFIG, else ~/.kube/config) can't be used: %w", err)
 	}

@@ -94,6 +94,9 @@ func (s *server) why(state lease.State, now boottime.Moment, alive bool) (why []
 	if err := s.file.stuck(); err != nil {
 		say("%v", err)
 	}
+	if label := s.handover.label; label != nil && label.failing() != "" {
+		say("the pod's role label can't be set: %s", label.failing())
+	}
 	return why
 }
 
