@@ -18,12 +18,13 @@ type handover struct {
 
 	command *execution // of exec; nil: none
 
-	stopping      context.Context // ends when the process has to
-	labelLimit    time.Duration   // how long the label is waited for
-	fileLimit     time.Duration   // how long a process that has to end tries to remove the file
-	delay         time.Duration   // for an app that never took the work lock, when the process ends
-	stepDownDelay time.Duration   // the same when it goes on
-	retired       func() bool     // whether the pod is being deleted: its SIGTERM comes after the app's end
+	stopping      context.Context   // ends when the process has to
+	labelLimit    time.Duration     // how long the label is waited for
+	fileLimit     time.Duration     // how long a process that has to end tries to remove the file
+	delay         time.Duration     // for an app that never took the work lock, when the process ends
+	stepDownDelay time.Duration     // the same when it goes on
+	retired       func() bool       // whether the pod is being deleted: its SIGTERM comes after the app's end
+	begins        func(lease.Cause) // is told that leadership is being given up
 	// appEnded looks whether the app has ended by now. It proves that only once the status
 	// file is gone: an app that begins later does no work.
 	appEnded func(context.Context) bool
@@ -38,6 +39,7 @@ func newHandover(cfg *Config, election *lease.Config, stopping context.Context) 
 		stopping: stopping, labelLimit: election.RetryPeriod, fileLimit: min(election.RenewDeadline, removalLimit),
 		delay: cfg.releaseDelay, stepDownDelay: cfg.releaseDelay,
 		appEnded: func(context.Context) bool { return false }, retired: func() bool { return false },
+		begins: func(lease.Cause) {},
 	}
 	if h.delay == 0 { // it says that the app is stopped before the sidecar is: not so for a step-down
 		h.stepDownDelay = cfg.defaultReleaseDelay
@@ -47,6 +49,7 @@ func newHandover(cfg *Config, election *lease.Config, stopping context.Context) 
 
 // run is lease.Config.BeforeRelease.
 func (h *handover) run(ctx context.Context, cause lease.Cause) error {
+	h.begins(cause)
 	if h.command != nil { // first, so that nothing that goes wrong with the rest ends the renewals before
 		if err := h.command.gone(ctx); err != nil {
 			return err

@@ -131,15 +131,15 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	if err != nil {
 		return err
 	}
-	counts := &metrics{leaseName: s.cfg.LeaseName, dropped: logs.Dropped, requests: map[[2]string]int64{}}
 	config.UserAgent = "leader-election-sidecar/" + version
-	config.Wrap(counts.wrap)
 
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	election := s.cfg.Election()
 	election.Complete()
 	s.warn(log, &election)
+	counts := newMetrics(s.cfg.LeaseName, election.RenewDeadline, logs.Dropped)
+	config.Wrap(counts.wrap)
 	over := newHandover(s.cfg, &election, ctx)
 	election.REST, election.Logger, election.BeforeRelease = config, log, over.run
 	election.Incarnation, election.ProvenDead = s.dir.own, s.origin.provenDead(s.dir.dead)
@@ -147,6 +147,7 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	if err != nil {
 		return err
 	}
+	counts.election = elector
 	alarm, err := elector.Clock().NewAlarm()
 	if err != nil {
 		return err
@@ -157,6 +158,7 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	over.file = NewStatusFile(s.dir.path, elector, log)
 	over.file.Failed = elector.StepDown
 	over.file.Keep = func() { s.dir.keep(log); over.lock.keep() }
+	over.begins = counts.handsOver
 	over.retired = func() bool { return elector.State().Retired }
 	follow, alive := s.app(elector, over, log)
 
@@ -172,6 +174,7 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 	running.Go(func() { over.lock.watch(sinks, elector) })
 	running.Go(func() { over.lock.retire(sinks, s.Retire, elector) })
 	running.Go(func() { follow(sinks) })
+	running.Go(func() { counts.watch(sinks) })
 	if s.cfg.LabelPodRole {
 		patches := func() pods { return pods{elector.REST(), s.cfg.PodNamespace, election.RetryPeriod, newLane()} }
 		shows := rolePatch{label: s.cfg.RoleLabel, cost: int(s.cfg.DeletionCost)}

@@ -26,7 +26,7 @@ func newStreamRig(t *testing.T, every time.Duration) *streamRig {
 	r := &streamRig{election: newTold()}
 	file := NewStatusFile(t.TempDir()+"/leader_status", r.election, discard)
 	over := &handover{file: file, lock: openedLock(t, file.Path+".lock")}
-	r.server = newServer("default/app", r.election, nil, over, &metrics{}, every)
+	r.server = newServer("default/app", r.election, nil, over, newMetrics("app", 10*time.Second, func() int64 { return 0 }), every)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	web := r.server.limits()
