@@ -18,7 +18,7 @@ CHART_README = go run $(HELM_DOCS) --log-level warning --chart-search-root chart
 
 CHART_VERSION = $(shell sed -n 's/^version: *//p' charts/leader-elector/Chart.yaml)
 
-.PHONY: test race lint explore simulation soak fuzz chaos build image example-image actionlint release-check release-snapshot chart-package e2e demo cluster chart-readme bench
+.PHONY: test race lint explore simulation soak fuzz metrics-lint chaos build image example-image actionlint release-check release-snapshot chart-package e2e demo cluster chart-readme bench
 
 # part,NAME,COMMAND: prints how long it took.
 part = @start=$$SECONDS; $(2) || exit 1; echo "$(1): $$((SECONDS - start)) s"
@@ -62,6 +62,9 @@ fuzz: ## each fuzz target FUZZ times
 	go test ./lease -run '^$$' -fuzz '^FuzzAnswerToClient$$' -fuzztime $(FUZZ) -fuzzminimizetime 10x
 	go test ./lease -run '^$$' -fuzz '^FuzzWatchToClient$$' -fuzztime $(FUZZ) -fuzzminimizetime 10x
 	go test ./lease/sidecar -run '^$$' -fuzz '^FuzzEnvironmentToConfig$$' -fuzztime $(FUZZ) -fuzzminimizetime 10x
+
+metrics-lint: ## what Prometheus' linter, parser, rules and the dashboard make of /metrics
+	go -C e2e test ./monitoring -count=1 -timeout 30m
 
 CHAOS ?= 3m
 chaos: ## real sidecars, a real API server, and everything between them breaking for CHAOS

@@ -150,7 +150,7 @@ func TestDisabledRendersEmpty(t *testing.T) {
 
 // The public templates are those that the design promises.
 func TestPublicTemplates(t *testing.T) {
-	want := "container env execCommand execEnv execInitContainer execProbes execVolumeMounts execVolumes imagePullSecrets inject leaderService resources role roleBinding serviceAccount serviceAccountName sidecar volume volumeMount"
+	want := "container env execCommand execEnv execInitContainer execProbes execVolumeMounts execVolumes imagePullSecrets inject leaderService podMonitor prometheusRule resources role roleBinding serviceAccount serviceAccountName sidecar volume volumeMount"
 	var names []string
 	for _, name := range publicTemplates(t) {
 		names = append(names, strings.TrimPrefix(name, "leader-elector."))

@@ -1,7 +1,7 @@
 {{/* Public: the objects that an app chart adds once. */}}
 
 {{- define "leader-elector.resources" -}}
-{{- range list "serviceAccount" "role" "roleBinding" "leaderService" -}}
+{{- range list "serviceAccount" "role" "roleBinding" "leaderService" "podMonitor" "prometheusRule" -}}
 {{- with include (printf "leader-elector.%s" .) $ -}}
 ---
 {{ . }}

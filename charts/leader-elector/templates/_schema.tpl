@@ -86,6 +86,23 @@
         "spec": { "type": "object" },
         "annotations": { "$ref": "#/definitions/strings" }
       }
+    },
+    "podMonitor": {
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "create": { "type": "boolean" },
+        "interval": { "$ref": "#/definitions/duration" },
+        "labels": { "$ref": "#/definitions/strings" }
+      }
+    },
+    "prometheusRule": {
+      "type": "object",
+      "additionalProperties": false,
+      "properties": {
+        "create": { "type": "boolean" },
+        "labels": { "$ref": "#/definitions/strings" }
+      }
     }
   }
 }
