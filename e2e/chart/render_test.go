@@ -63,6 +63,7 @@ leader-elector:
   labelPodRole: true
   roleLabel: example.com/role
   podDeletionCost: 100
+  leaderEvents: true
   statusDir: /status/
   claimDelay: 2s
   stopGrace: 20s

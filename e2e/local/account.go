@@ -27,6 +27,11 @@ func Rules(lease string, watch, label bool) []rbacv1.PolicyRule {
 	return rules
 }
 
+// EventRule is the right that LEADER_EVENTS needs.
+func EventRule() rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create"}}
+}
+
 // Account makes a service account with exactly these rights in the namespace
 // default, and returns the path of a kubeconfig that uses it.
 func (c *Cluster) Account(ctx context.Context, name string, rules []rbacv1.PolicyRule) (string, error) {

@@ -39,6 +39,7 @@ type Config struct {
 	ClaimDelay    time.Duration `env:"CLAIM_DELAY" help:"wait so long after the Lease became free before claiming it, at most LEASE_DURATION; unset: 0"`
 	RoleLabel     string        `env:"ROLE_LABEL" envDefault:"role" help:"the label that LABEL_POD_ROLE sets"`
 	DeletionCost  int32         `env:"POD_DELETION_COST" help:"the annotation controller.kubernetes.io/pod-deletion-cost of the leader, so that a scale-down deletes it last; needs LABEL_POD_ROLE; unset: it is left alone"`
+	LeaderEvents  bool          `env:"LEADER_EVENTS" envDefault:"false" help:"make a Kubernetes Event on the Lease when this pod begins to lead and when it stops; needs the right to create events"`
 	ReleaseDelay  string        `env:"RELEASE_DELAY" help:"at shutdown, wait this long before the Lease is released where the app never took the work lock; 0 (a step-down waits as if unset), or never; unset: LEASE_DURATION - RENEW_DEADLINE"`
 	StopGrace     time.Duration `env:"STOP_GRACE" help:"exec: the command gets SIGTERM so long before the end of a term that can't be renewed; unset: 1/10 of RENEW_DEADLINE"`
 	LogFormat     string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`

@@ -183,6 +183,10 @@ func (s *Sidecar) Run(ctx context.Context, version string, log *slog.Logger, log
 		running.Go(func() { over.label.run(sinks) })
 		running.Go(func() { heal.run(sinks) })
 	}
+	if s.cfg.LeaderEvents {
+		told := &events{election: elector, client: elector.REST(), namespace: s.cfg.Namespace, lease: s.cfg.LeaseName, limit: election.RetryPeriod, lane: newLane(), log: log}
+		running.Go(func() { told.run(sinks) })
+	}
 	answers := newServer(s.cfg.Namespace+"/"+s.cfg.LeaseName, elector, elector.Alive, over, counts, election.RetryPeriod)
 	answers.appAlive = alive
 	running.Go(func() { answers.streams.watch(sinks, elector) })

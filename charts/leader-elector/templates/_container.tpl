@@ -82,6 +82,9 @@ depend on how the binary runs.
 {{- if $v.labelPodRole -}}
   {{- $_ := set $optional "ROLE_LABEL" $v.roleLabel -}}
 {{- end -}}
+{{- if $v.leaderEvents -}}
+  {{- $_ := set $optional "LEADER_EVENTS" "true" -}}
+{{- end -}}
 {{- if not (kindIs "invalid" $v.podDeletionCost) -}}
   {{- $_ := set $optional "POD_DELETION_COST" ($v.podDeletionCost | int64 | toString) -}}
 {{- end -}}

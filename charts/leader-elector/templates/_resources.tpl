@@ -42,6 +42,11 @@ rules:
     resources: [pods]
     verbs: [patch] # this pod's labels and annotations, and its predecessor's
   {{- end }}
+  {{- if $v.leaderEvents }}
+  - apiGroups: [""]
+    resources: [events]
+    verbs: [create]
+  {{- end }}
 {{- end -}}
 {{- end -}}
 

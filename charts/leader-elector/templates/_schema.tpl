@@ -40,6 +40,7 @@
     "labelPodRole": { "type": "boolean" },
     "roleLabel": { "$ref": "#/definitions/labelKey" },
     "podDeletionCost": { "type": ["integer", "null"], "minimum": -2147483648, "maximum": 2147483647 },
+    "leaderEvents": { "type": "boolean" },
     "statusDir": { "type": "string", "pattern": "^/." },
     "leadWhile": { "type": "string", "pattern": "^(lock|http://\\S+)?$" },
     "claimDelay": { "$ref": "#/definitions/optionalDuration" },
