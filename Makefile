@@ -26,13 +26,13 @@ part = @start=$$SECONDS; $(2) || exit 1; echo "$(1): $$((SECONDS - start)) s"
 test: lint ## what can be tested without a cluster, in some minutes
 	$(call part,the sidecar and the library,go test -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor)
 	$(call part,the simulation,go test -timeout 30m ./lease/simulation)
-	$(call part,real processes and a real API server,go -C e2e test -timeout 30m . ./local ./app ./cluster ./demo)
+	$(call part,real processes and a real API server,go -C e2e test -timeout 30m ./harness ./process ./kind ./cmd/...)
 	$(call part,the chart,go -C e2e test -timeout 30m ./chart)
 
 race: ## what the gate tests beside that: the same under the race detector, the benchmark's plan
 	$(call part,the sidecar and the library under the race detector,go test -race -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor)
 	$(call part,the whole stack in the simulation under the race detector,go test -race -timeout 30m ./lease/simulation -run '^TestStack|^TestClientGo')
-	$(call part,processes under the race detector,go -C e2e test -race -timeout 30m . ./local ./chaos)
+	$(call part,processes under the race detector,go -C e2e test -race -timeout 30m ./kind ./process/...)
 	$(call part,the benchmark,go -C e2e test -timeout 30m ./bench)
 
 SIMULATION = go test ./lease/simulation -count=1 -v -timeout 3h
@@ -68,7 +68,7 @@ metrics-lint: ## what Prometheus' linter, parser, rules and the dashboard make o
 
 CHAOS ?= 3m
 chaos: ## real sidecars, a real API server, and everything between them breaking for CHAOS
-	go -C e2e test ./chaos -count=1 -v -timeout 30m -for $(CHAOS)
+	go -C e2e test ./process/chaos -count=1 -v -timeout 30m -for $(CHAOS)
 
 lint:
 	@unformatted="$$(gofmt -l .)"; [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }
@@ -107,11 +107,11 @@ image: rootfs.tar ## the image, from the Dockerfile that releases use; pulls not
 	docker build --quiet --build-arg TARGETPLATFORM=$(PLATFORM) --build-arg VERSION=$(VERSION) --tag $(IMAGE) --file Dockerfile dist/image
 
 example-image: ## the image of charts/example's app
-	CGO_ENABLED=0 go -C e2e build -trimpath -o ../dist/example/app ./app
-	docker build --quiet --tag leader-elector/example:dev --file e2e/app/Dockerfile dist/example
+	CGO_ENABLED=0 go -C e2e build -trimpath -o ../dist/example/app ./cmd/app
+	docker build --quiet --tag leader-elector/example:dev --file e2e/cmd/app/Dockerfile dist/example
 
 e2e: image example-image ## the example chart on a kind cluster, with every fault; see the README
-	go -C e2e test -tags e2e -count=1 -timeout 30m -v -run '^(TestImage|TestScenarios)$$' .
+	go -C e2e test -tags e2e -count=1 -timeout 30m -v -run '^(TestImage|TestScenarios)$$' ./kind
 
 # TAG=v1.2.3 is what a release is made of.
 release-check: ## that a tag, the chart and its appVersion are of one version
@@ -134,11 +134,11 @@ chart-package: ## the library chart, packed into CHARTS, with the image's digest
 
 # Without KUBECONFIG on make's own command line, the demo brings an API server.
 demo: ## three sidecars, a clean handover, a kill
-	@go -C e2e run ./demo $(if $(findstring command,$(origin KUBECONFIG)),-kubeconfig '$(abspath $(KUBECONFIG))')
+	@go -C e2e run ./cmd/demo $(if $(findstring command,$(origin KUBECONFIG)),-kubeconfig '$(abspath $(KUBECONFIG))')
 
 # With IMAGE=name, the size of that image is looked up too.
 bench: ## the sidecar against client-go's LeaderElector, side by side; about 45 minutes, on an otherwise idle machine
 	go -C e2e run ./bench -out ../dist/bench $(if $(findstring command,$(origin IMAGE)),-image '$(IMAGE)') $(BENCH)
 
 cluster: ## etcd and kube-apiserver on loopback until interrupted; LEASE=name adds an account
-	@go -C e2e run ./cluster $(if $(LEASE),-lease '$(LEASE)')
+	@go -C e2e run ./cmd/cluster $(if $(LEASE),-lease '$(LEASE)')

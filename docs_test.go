@@ -98,7 +98,7 @@ func TestOperatingExplainsWhatTheProgramSays(t *testing.T) {
 
 // The scenarios of make e2e that docs/deaths.md refers to exist.
 func TestDeathsNameScenarios(t *testing.T) {
-	scenarios, err := os.ReadFile(filepath.Join("e2e", "scenarios_test.go"))
+	scenarios, err := os.ReadFile(filepath.Join("e2e", "kind", "scenarios_test.go"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // appKilled is the time from an app's death to another replica's leadership. Ours runs
@@ -28,12 +28,12 @@ func (b *bench) appKillsOf(ctx context.Context, s system, duration time.Duration
 		return err
 	}
 	defer t.close()
-	var apps [3]*local.App
+	var apps [3]*harness.App
 	for i := range apps {
 		if err := t.start(i); err != nil {
 			return err
 		}
-		if apps[i], err = local.StartApp(t.replicas[i].File); err != nil {
+		if apps[i], err = harness.StartApp(t.replicas[i].File); err != nil {
 			return err
 		}
 		defer func() { _ = apps[i].Kill() }()
@@ -62,7 +62,7 @@ func (b *bench) appKillsOf(ctx context.Context, s system, duration time.Duration
 			return err
 		}
 		b.add(appKilled, t, taken.Sub(at))
-		if apps[leader], err = local.StartApp(t.replicas[leader].File); err != nil {
+		if apps[leader], err = harness.StartApp(t.replicas[leader].File); err != nil {
 			return err
 		}
 		leader = next

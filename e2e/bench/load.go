@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // moment is what the API server and etcd have counted so far, of Leases only
@@ -35,7 +35,7 @@ func (l *Load) rates() []*float64 {
 }
 
 // look asks both servers.
-func look(ctx context.Context, cluster *local.Cluster) (m moment, err error) {
+func look(ctx context.Context, cluster *harness.ControlPlane) (m moment, err error) {
 	m.requests = map[string]float64{}
 	api, err := cluster.APIServerMetrics(ctx)
 	if err != nil {
@@ -83,7 +83,7 @@ func (m moment) since(before moment) Load {
 }
 
 // measure waits, and returns the load during that time.
-func measure(ctx context.Context, cluster *local.Cluster, d time.Duration) (Load, error) {
+func measure(ctx context.Context, cluster *harness.ControlPlane, d time.Duration) (Load, error) {
 	before, err := look(ctx, cluster)
 	if err != nil {
 		return Load{}, err

@@ -20,14 +20,14 @@ import (
 
 	"k8s.io/klog/v2"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // bench is one run.
 type bench struct {
 	plan
 	dir       string // for everything that is thrown away
-	cluster   *local.Cluster
+	cluster   *harness.ControlPlane
 	elections int
 	report    Report
 }
@@ -107,7 +107,7 @@ func run(ctx context.Context, p plan, out, image string) (err error) {
 	say("building both")
 	ours := system{Name: oursName, env: []string{"RELEASE_DELAY=0"}}
 	peer := system{Name: peerName, env: []string{"RELEASE_ON_CANCEL=true"}}
-	if ours.binary, err = local.BuildSidecar(ctx, dir); err != nil {
+	if ours.binary, err = harness.BuildSidecar(ctx, dir); err != nil {
 		return err
 	}
 	if peer.binary, err = buildPeer(ctx, dir); err != nil {
@@ -125,7 +125,7 @@ func run(ctx context.Context, p plan, out, image string) (err error) {
 	if err := os.Mkdir(controlPlane, 0o755); err != nil {
 		return err
 	}
-	if b.cluster, err = local.Start(ctx, controlPlane, os.Stderr); err != nil {
+	if b.cluster, err = harness.Start(ctx, controlPlane, os.Stderr); err != nil {
 		return err
 	}
 	defer func() { b.cluster.Close() }()
@@ -190,12 +190,12 @@ func (b *bench) bothAtScale(ctx context.Context, leases, replicas, handovers int
 }
 
 func buildPeer(ctx context.Context, dir string) (string, error) {
-	root, err := local.Root(ctx)
+	root, err := harness.Root(ctx)
 	if err != nil {
 		return "", err
 	}
 	binary := filepath.Join(dir, "peer")
-	return binary, local.Build(ctx, filepath.Join(root, "e2e", "bench", "peer"), binary, "-s -w", os.Stderr)
+	return binary, harness.Build(ctx, filepath.Join(root, "e2e", "bench", "peer"), binary, "-s -w", os.Stderr)
 }
 
 // sizes are those of what is shipped, in bytes.

@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 const (
@@ -216,7 +216,7 @@ func (r *Report) steady(system string) (joined Steady) {
 		for i, rate := range joined.Load.rates() {
 			*rate += *from[i]
 		}
-		for _, p := range []struct{ to, from *local.Process }{{&joined.Leader, &s.Leader}, {&joined.Follower, &s.Follower}} {
+		for _, p := range []struct{ to, from *harness.Process }{{&joined.Leader, &s.Leader}, {&joined.Follower, &s.Follower}} {
 			p.to.CPU += p.from.CPU
 			p.to.Resident, p.to.Heap, p.to.Peak = max(p.to.Resident, p.from.Resident), max(p.to.Heap, p.from.Heap), max(p.to.Peak, p.from.Peak)
 		}

@@ -11,7 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // Point is one system at one size, on an API server of its own.
@@ -51,7 +51,7 @@ func (b *bench) atScale(ctx context.Context, name string, run func(context.Conte
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	cluster, err := local.Start(ctx, dir, os.Stderr)
+	cluster, err := harness.Start(ctx, dir, os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (c *crowd) settle(ctx context.Context, n int) error {
 }
 
 // takeover cuts the leader off and sees what its followers do.
-func takeover(ctx context.Context, cluster *local.Cluster, c *crowd) (*Takeover, error) {
+func takeover(ctx context.Context, cluster *harness.ControlPlane, c *crowd) (*Takeover, error) {
 	c.drain()
 	leader := c.leaders[leaseName(0)]
 	leader.link.cut()

@@ -4,17 +4,17 @@ import (
 	"context"
 	"time"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // Steady is what three replicas cost while nothing happens.
 type Steady struct {
-	System   string        `json:"system"` // empty: the API server alone
-	Over     time.Duration `json:"over"`   // nanoseconds
-	Load     Load          `json:"load"`
-	Wire     float64       `json:"wire"` // bytes per second on the replicas' connections, both ways, TLS included
-	Leader   local.Process `json:"leader"`
-	Follower local.Process `json:"follower"` // the mean of the two
+	System   string          `json:"system"` // empty: the API server alone
+	Over     time.Duration   `json:"over"`   // nanoseconds
+	Load     Load            `json:"load"`
+	Wire     float64         `json:"wire"` // bytes per second on the replicas' connections, both ways, TLS included
+	Leader   harness.Process `json:"leader"`
+	Follower harness.Process `json:"follower"` // the mean of the two
 }
 
 // peace measures an election in which nothing happens. The zero system is
@@ -75,9 +75,9 @@ func (b *bench) peace(ctx context.Context, d time.Duration, s system) error {
 	return nil
 }
 
-func (t *trio) processes() (all []local.Process, err error) {
+func (t *trio) processes() (all []harness.Process, err error) {
 	for _, r := range t.replicas {
-		p, err := local.ReadProcess(r.Cmd.Process.Pid)
+		p, err := harness.ReadProcess(r.Cmd.Process.Pid)
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // system is one of those compared.
@@ -26,7 +26,7 @@ type trio struct {
 	lease, kubeconfig string
 	dir               string
 	duration          time.Duration
-	replicas          []*local.Sidecar
+	replicas          []*harness.Sidecar
 	watcher           *fsnotify.Watcher
 }
 
@@ -36,7 +36,7 @@ func (b *bench) newTrio(ctx context.Context, s system, duration time.Duration) (
 	t := &trio{system: s, lease: fmt.Sprintf("bench-%d", b.elections), duration: duration}
 	t.dir = filepath.Join(b.dir, t.lease)
 	var err error
-	if t.kubeconfig, err = b.cluster.Account(ctx, t.lease, local.Rules(t.lease, true, false)); err != nil {
+	if t.kubeconfig, err = b.cluster.Account(ctx, t.lease, harness.Rules(t.lease, true, false)); err != nil {
 		return nil, err
 	}
 	t.watcher, err = fsnotify.NewBufferedWatcher(1000)
@@ -54,7 +54,7 @@ func (t *trio) start(i int) error {
 		return err
 	}
 	env := append([]string{"KUBECONFIG=" + t.kubeconfig, "NAMESPACE=default", "LEASE_NAME=" + t.lease, "LEASE_DURATION=" + t.duration.String()}, t.env...)
-	r, err := local.StartSidecar(t.binary, dir, identity, env...)
+	r, err := harness.StartSidecar(t.binary, dir, identity, env...)
 	if err != nil {
 		return err
 	}

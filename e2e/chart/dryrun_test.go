@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
-var cluster *local.Cluster
+var cluster *harness.ControlPlane
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -23,7 +23,7 @@ func testMain(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "leader-elector-chart-")
 	if err == nil {
 		defer func() { _ = os.RemoveAll(dir) }()
-		cluster, err = local.Start(context.Background(), dir, os.Stderr)
+		cluster, err = harness.Start(context.Background(), dir, os.Stderr)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -63,9 +63,9 @@ func TestTheAPIServerTakesTheRenders(t *testing.T) {
 				}
 				// the rights that all tests of the sidecar run with, and no other
 				label := len(role.Rules) > 2
-				want := local.Rules(role.Rules[0].ResourceNames[0], true, label)
+				want := harness.Rules(role.Rules[0].ResourceNames[0], true, label)
 				if len(role.Rules) > 3 {
-					want = append(want, local.EventRule())
+					want = append(want, harness.EventRule())
 				}
 				if !reflect.DeepEqual(role.Rules, want) {
 					t.Errorf("rules %v, tested %v", role.Rules, want)

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/leader-elector/leader-elector/e2e/chart"
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 var update = flag.Bool("update", false, "write the golden renders again")
@@ -334,7 +334,7 @@ func TestThePreStopHookRunsTheImagesEntrypoint(t *testing.T) {
 
 func root(t *testing.T) string {
 	t.Helper()
-	root, err := local.Root(t.Context())
+	root, err := harness.Root(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

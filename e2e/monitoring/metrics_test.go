@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 	"github.com/leader-elector/leader-elector/lease/leasetest"
 )
 
@@ -32,7 +32,7 @@ func scrape(t *testing.T, accept string) string {
 	t.Helper()
 	api := httptest.NewServer(&leasetest.Server{})
 	t.Cleanup(api.Close)
-	binary, err := local.BuildSidecar(t.Context(), t.TempDir())
+	binary, err := harness.BuildSidecar(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func scrape(t *testing.T, accept string) string {
 	if err := os.WriteFile(kubeconfig, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := local.StartSidecar(binary, dir, "pod-0", "LEASE_NAME=app", "NAMESPACE=default", "LEAD_WHILE=lock", "KUBECONFIG="+kubeconfig)
+	s, err := harness.StartSidecar(binary, dir, "pod-0", "LEASE_NAME=app", "NAMESPACE=default", "LEAD_WHILE=lock", "KUBECONFIG="+kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestTheDocumentHasEveryMetric(t *testing.T) {
 // read is a file of the project.
 func read(t *testing.T, path ...string) string {
 	t.Helper()
-	root, err := local.Root(t.Context())
+	root, err := harness.Root(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,13 +19,13 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/leader-elector/leader-elector/e2e/chart"
-	"github.com/leader-elector/leader-elector/e2e/local"
+	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // rendered are the objects that charts/example renders for Prometheus' operator.
 func rendered(t *testing.T) (monitor operator.PodMonitor, rule operator.PrometheusRule) {
 	t.Helper()
-	root, err := local.Root(t.Context())
+	root, err := harness.Root(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
