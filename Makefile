@@ -1,6 +1,7 @@
 # make test needs Go, git, make and gcc, and nothing else.
 # make image and make e2e need a Docker engine too.
 SHELL       := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GORELEASER  := github.com/goreleaser/goreleaser/v2@v2.16.0
 ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
@@ -20,14 +21,13 @@ CHART_VERSION = $(shell sed -n 's/^version: *//p' charts/leader-elector/Chart.ya
 
 .PHONY: test race lint explore simulation soak fuzz metrics-lint chaos build image example-image actionlint release-check release-snapshot chart-package e2e demo cluster chart-readme bench
 
+, := ,
 # part,NAME,COMMAND: prints how long it took.
 part = @start=$$SECONDS; $(2) || exit 1; echo "$(1): $$((SECONDS - start)) s"
 
 test: lint ## what can be tested without a cluster, in some minutes
-	$(call part,the sidecar and the library,go test -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor)
-	$(call part,the simulation,go test -timeout 30m ./lease/simulation)
-	$(call part,real processes and a real API server,go -C e2e test -timeout 30m ./harness ./process ./kind ./cmd/...)
-	$(call part,the chart,go -C e2e test -timeout 30m ./chart)
+	$(call part,the sidecar$(,) the library and the simulation,go test -timeout 30m ./...)
+	$(call part,real processes$(,) a real API server and the chart,go -C e2e test -timeout 30m ./harness ./process ./kind ./chart ./cmd/...)
 
 race: ## what the gate tests beside that: the same under the race detector, the benchmark's plan
 	$(call part,the sidecar and the library under the race detector,go test -race -timeout 30m . ./lease ./lease/boottime ./lease/internal/... ./lease/leasetest ./lease/sidecar ./lease/supervisor)
@@ -88,12 +88,12 @@ build: ## the sidecar's binary, as it ships
 	$(BUILD) -o $(BINARY) .
 
 licenses: go.mod Makefile ## the licences of all that the binary links
-	rm -rf $@
-	mkdir -p $@/go && cp "$$(go env GOROOT)/LICENSE" $@/go
+	rm -rf $@ build/$@ && mkdir -p build/$@/go && cp "$$(go env GOROOT)/LICENSE" build/$@/go
 	go list -deps $(FLAGS) -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' . | sort -u | while read -r path dir; do \
-	  mkdir -p "$@/$$path" && find "$$dir" -maxdepth 1 -type f \( -iname 'LICEN[CS]E*' -o -iname 'NOTICE*' -o -iname 'COPYING*' \) -exec install -m 644 -t "$@/$$path" {} +; \
-	  [ -n "$$(ls "$@/$$path")" ] || { echo "no licence in $$path"; exit 1; }; \
+	  mkdir -p "build/$@/$$path" && find "$$dir" -maxdepth 1 -type f \( -iname 'LICEN[CS]E*' -o -iname 'NOTICE*' -o -iname 'COPYING*' \) -exec install -m 644 -t "build/$@/$$path" {} +; \
+	  [ -n "$$(ls "build/$@/$$path")" ] || { echo "no licence in $$path"; exit 1; }; \
 	done
+	mv build/$@ $@
 
 # The image's root: licences, and a /tmp that every user may write, for pods without a volume.
 rootfs.tar: licenses
@@ -115,7 +115,7 @@ e2e: image example-image ## the example chart on a kind cluster, with every faul
 
 # TAG=v1.2.3 is what a release is made of.
 release-check: ## that a tag, the chart and its appVersion are of one version
-	@[ "$(TAG)" = "v$(VERSION)" ] && [ "$(TAG)" = "v$(CHART_VERSION)" ] || { echo "the tag $(TAG) is not that of the chart $(CHART_VERSION) with appVersion $(VERSION): change charts/leader-elector/Chart.yaml, or the tag"; exit 1; }
+	@[ "$$TAG" = "v$(VERSION)" ] && [ "$$TAG" = "v$(CHART_VERSION)" ] || { echo "the tag $$TAG is not that of the chart $(CHART_VERSION) with appVersion $(VERSION): change charts/leader-elector/Chart.yaml, or the tag"; exit 1; }
 
 # Some minutes to compile, the first time. It needs a clone with a remote, as goreleaser does.
 release-snapshot: ## the archives of a release, twice: they must be equal byte for byte
@@ -128,8 +128,9 @@ CHARTS ?= $(CURDIR)/dist/charts
 chart-package: ## the library chart, packed into CHARTS, with the image's digest in it
 	@[[ "$(DIGEST)" =~ ^sha256:[0-9a-f]{64}$$ ]] || { echo "DIGEST=$(DIGEST): must be the image's digest, sha256: and 64 digits"; exit 1; }
 	rm -rf '$(CHARTS)/leader-elector' && mkdir -p '$(CHARTS)' && cp -r charts/leader-elector '$(CHARTS)/leader-elector'
-	sed -i 's|^  digest: ""$$|  digest: $(DIGEST)|' '$(CHARTS)/leader-elector/values.yaml'
-	grep -q '^  digest: $(DIGEST)$$' '$(CHARTS)/leader-elector/values.yaml'
+	cp LICENSE '$(CHARTS)/leader-elector' && rm '$(CHARTS)/leader-elector/README.md.gotmpl'
+	sed -i '/define "leader-elector._releaseDigest"/a $(DIGEST)' '$(CHARTS)/leader-elector/templates/_values.tpl'
+	grep -q '^$(DIGEST)$$' '$(CHARTS)/leader-elector/templates/_values.tpl'
 	go -C e2e tool helm package '$(CHARTS)/leader-elector' --destination '$(CHARTS)'
 
 # Without KUBECONFIG on make's own command line, the demo brings an API server.

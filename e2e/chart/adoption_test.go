@@ -141,8 +141,17 @@ func TestInjectTakesAnyWorkload(t *testing.T) {
 		{`{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}`, "renders no pod with containers (kind ConfigMap)"},
 		{`[1, 2]`, "renders no YAML object"},
 		{"a: b\n---\nc: d", "renders more than one object"},
+		{"a: b\n--- # its config\nc: d", "renders more than one object"},
+		{"# a licence\n---\n# the pod\n" + `{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: ` + pod + "}\n---\n# the end\n", ""},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: elsewhere}, spec: ` + pod + `}`, "an object of namespace elsewhere, and the Role is in that of the release, "},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a, labels: {role: web}}, spec: ` + pod + `}`, ""}, // labelPodRole is off
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {serviceAccount: other, containers: [{name: app}]}}`, "runs as the service account other"},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {volumes: [{name: leader-elector}], containers: [{name: app}]}}`, "has a volume leader-elector already"},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: leader-elector}]}}`, "has a container leader-elector already"},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: app, volumeMounts: [{name: x, mountPath: /tmp/leader_status/}]}]}}`, "the container app has a mount at /tmp/leader_status/ already"},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: app, env: [{name: LEADER_URL}]}]}}`, "the container app has the variable LEADER_URL already"},
 		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {serviceAccountName: other, containers: [{name: app}]}}`, "runs as the service account other, and the Role is bound to demo-inject-leader-elector"},
-		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {automountServiceAccountToken: false, containers: [{name: app}]}}`, "the sidecar needs the token"},
+		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {automountServiceAccountToken: false, containers: [{name: app}]}}`, "gets no token of its service account"},
 		{`{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: app, ports: [{containerPort: 8080}]}]}}`, "the container app has port 8080, and so does the sidecar"},
 	} {
 		dir := prepared(t, "inject")
@@ -165,6 +174,81 @@ func TestInjectTakesAnyWorkload(t *testing.T) {
 		sidecar := spec.InitContainers[0]
 		if user := sidecar.SecurityContext.RunAsUser; strings.Contains(c.workload, "runAsUser: 0") != (user != nil && *user == 65532) {
 			t.Errorf("%s: the sidecar runs as %v", c.workload, user)
+		}
+	}
+}
+
+// inject adds to what the pod has, and takes nothing away; where the template renders
+// nothing, so does inject.
+func TestInjectKeepsWhatThePodHas(t *testing.T) {
+	dir := prepared(t, "inject")
+	const workload = `{{ define "workload" }}{{ if not .Values.without }}
+apiVersion: v1
+kind: Pod
+metadata: {name: a, labels: {role: web}}
+spec:
+  securityContext: {runAsUser: 0}
+  imagePullSecrets: [{name: mine}]
+  volumes: [{name: data, emptyDir: {}}]
+  initContainers: [{name: first, image: app}]
+  containers: [{name: app, image: app, env: [{name: A, value: b}], volumeMounts: [{name: data, mountPath: /data}]}]
+{{ end }}{{ end }}{{ include "leader-elector.inject" (list . "workload") }}`
+	if err := os.WriteFile(filepath.Join(dir, "templates", "workload.yaml"), []byte(workload), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := renderWithHelm3(dir, `{global: {imagePullSecrets: [all]}, leader-elector: {container: {securityContext: {runAsUser: 7}}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := podOf(t, admitted(t, manifest), "Pod")
+	app := pod.Containers[0]
+	var names []string
+	for _, c := range pod.InitContainers {
+		names = append(names, c.Name)
+	}
+	for _, v := range pod.Volumes {
+		names = append(names, v.Name)
+	}
+	for _, m := range app.VolumeMounts {
+		names = append(names, m.MountPath)
+	}
+	for _, e := range app.Env {
+		names = append(names, e.Name)
+	}
+	for _, s := range pod.ImagePullSecrets {
+		names = append(names, s.Name)
+	}
+	const want = "first leader-elector data leader-elector /data /tmp/leader_status A LEADER_STATUS_FILE LEADER_URL mine all"
+	if got := strings.Join(names, " "); got != want || *pod.InitContainers[1].SecurityContext.RunAsUser != 7 {
+		t.Errorf("got %s, user %d; want %s, user 7", got, *pod.InitContainers[1].SecurityContext.RunAsUser, want)
+	}
+	if manifest, err := renderWithHelm3(dir, `{without: true}`); err != nil || strings.Contains(manifest, "kind: Pod\n") {
+		t.Errorf("without it, inject renders %v\n%s", err, manifest)
+	}
+	if _, err := renderWithHelm3(dir, `{leader-elector: {labelPodRole: true}}`); err == nil || !strings.Contains(err.Error(), "has the label role: web") {
+		t.Errorf("a label of another meaning: %v", err)
+	}
+	if _, err := renderWithHelm3(dir, `{leader-elector: {serviceAccount: {automount: false}}}`); err == nil || !strings.Contains(err.Error(), "gets no token") {
+		t.Errorf("an account without token: %v", err)
+	}
+}
+
+// What is switched off is not there, and an app chart's own names count.
+func TestSwitchesAndNames(t *testing.T) {
+	for _, c := range []struct{ chart, values, has, hasNot string }{
+		{"example", ``, "kind: Role\n", "kind: PodMonitor\n"},
+		{"example", `{leader-elector: {rbac: {create: false}}}`, "kind: ServiceAccount\n", "kind: Role\n"},
+		{"example", `{leader-elector: {leaderService: {create: false}}}`, "kind: Role\n", "kind: Service\n"},
+		{"example", `{fullnameOverride: mine}`, `name: "mine-leader-elector"`, "demo-example-leader-elector"},
+		{"example", `{nameOverride: mine}`, `name: "demo-mine-leader-elector"`, "demo-example-leader-elector"},
+		{"two", `{leader-elector: {leaseName: first, leaderService: {name: svc}}, reports: {labelPodRole: true, roleLabel: x}}`, `name: "demo-two-reports-leader"`, `resourceNames: ["first", `},
+		{"example", `{leader-elector: {leaseName: "{{ .Release.Name }}-x", leaderService: {name: "{{ .Release.Name }}-y"}}}`, `name: "demo-y"`, "{{"},
+		{"example", `{leader-elector: {image: {registry: "reg.example:5000/"}}}`, `image: reg.example:5000/leader-elector/leader-elector:`, "5000//"},
+		{"example", `{leader-elector: {labelPodRole: true, podDeletionCost: 0}}`, `name: POD_DELETION_COST`, "e+0"},
+	} {
+		manifest, err := renderWithHelm3(prepared(t, c.chart), c.values)
+		if err != nil || !strings.Contains(manifest, c.has) || strings.Contains(manifest, c.hasNot) {
+			t.Errorf("%s: %v; want %q and not %q in\n%s", c.values, err, c.has, c.hasNot, manifest)
 		}
 	}
 }
@@ -366,6 +450,23 @@ func TestNamesFit(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Names that were cut differ where what they were made from does: two apps with one Lease
+// would be one election.
+func TestCutNamesDiffer(t *testing.T) {
+	long := "payments-service-production-europe-west-canary-blue"
+	names := map[string]bool{}
+	for _, release := range []string{long + "1", long + "2"} {
+		manifest, err := renderAs(prepared(t, "example"), release, ``)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[regexp.MustCompile(`name: LEASE_NAME\s+value: (\S+)`).FindStringSubmatch(manifest)[1]] = true
+	}
+	if len(names) != 2 {
+		t.Errorf("one Lease for two releases: %v", names)
 	}
 }
 

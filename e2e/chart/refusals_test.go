@@ -67,6 +67,18 @@ func TestTheSchemaRefusesWhatCannotWork(t *testing.T) {
 	}
 }
 
+// Helm drops what is null before it looks at the schema: what the templates need is required.
+func TestNullsAreRefused(t *testing.T) {
+	dir := prepared(t, "example")
+	for helm, render := range map[string]func(string, string) (string, error){"Helm 3": renderWithHelm3, "Helm 4": renderWithHelm4} {
+		for _, name := range []string{"enabled", "name", "image", "port", "statusDir", "leaseDuration", "container", "serviceAccount", "rbac", "leaderService"} {
+			if _, err := render(dir, `{leader-elector: {`+name+`: null}}`); err == nil || !strings.Contains(err.Error(), "missing property '"+name+"'") {
+				t.Errorf("%s, %s: %v", helm, name, err)
+			}
+		}
+	}
+}
+
 // ofAnother are the values of the election leader-elector as those of the
 // election reports, which has a name already.
 func ofAnother(values string) string {
@@ -121,6 +133,21 @@ func TestTheTemplatesRefuseWhatCannotWork(t *testing.T) {
 		{"two", `{reports: {labelPodRole: true, roleLabel: app.kubernetes.io/instance}}`, holds},
 		{"example-exec", `{leader-elector: {leadWhile: lock}}`, empty},
 		{"example-exec", `{command: []}`, "command is empty"},
+		{"two", `{leader-elector: {leaseName: x}, reports: {leaseName: x}}`, "two elections have leaseName x"},
+		{"two", `{reports: {statusDir: /tmp/./leader_status}}`, "two elections have statusDir /tmp/./leader_status. "},
+		{"example", `{leader-elector: {leaseDuration: 1.5s}}`, "must be whole seconds"},
+		{"example", `{leader-elector: {leaseDuration: 15500ms}}`, "must be whole seconds"},
+		{"example", `{leader-elector: {leaseDuration: 1m30s}}`, ""},
+		{"example", `{leader-elector: {renewInterval: 20s}}`, "renewInterval (20000ms) and retryPeriod (2000ms) together must be at most renewDeadline (10000ms)"},
+		{"example", `{leader-elector: {retryPeriod: 100s}}`, "together must be at most renewDeadline"},
+		{"example", `{leader-elector: {renewDeadline: 5s, renewInterval: 6s}}`, "together must be at most renewDeadline"},
+		{"example", `{leader-elector: {claimDelay: 15001ms}}`, "it must be at most leaseDuration"},
+		{"example", `{leader-elector: {extraEnv: [{name: LEASE_NAME, value: other}]}}`, "extraEnv has LEASE_NAME, which this chart sets"},
+		{"example", `{leader-elector: {extraEnv: [{name: LEASE_DURATION, value: 1s}]}}`, "extraEnv has LEASE_DURATION, which this chart sets"},
+		{"example", `{leader-elector: {leaderService: {name: "123"}}}`, "leaderService.name is \"123\""},
+		{"example", `{leader-elector: {leaderService: {name: "x: y"}}}`, "leaderService.name is"},
+		{"example", `{leader-elector: {leaderService: {ports: null}}}`, "leaderService.ports is empty"},
+		{"example", `{leader-elector: {image: {repository: null}}}`, "image.repository is empty"},
 		{"example-exec", `{leader-elector: {leadWhile: lock, enabled: false}}`, ""},
 		{"two-exec", `{reports: {leadWhile: "http://localhost:8000/alive"}}`, empty},
 		{"two", `{reports: {port: 8080}}`, "two elections have port 8080. "},
@@ -132,9 +159,9 @@ func TestTheTemplatesRefuseWhatCannotWork(t *testing.T) {
 		{"two", `{reports: {port: 8080, statusDir: /tmp/leader_status, labelPodRole: true, ownPod: true}}`, ""},
 		{"two", `{leader-elector: {enabled: false}, reports: {port: 8080}}`, ""},
 		{"two", `{reports: {port: 8080, enabled: false}}`, ""},
-		{"example", `{leader-elector: {leaseDuration: 0s}}`, "it must be from 1s to 1h"},
-		{"example", `{leader-elector: {leaseDuration: 500ms}}`, "it must be from 1s to 1h"},
-		{"example", `{leader-elector: {leaseDuration: 2h}}`, "it must be from 1s to 1h"},
+		{"example", `{leader-elector: {leaseDuration: 0s}}`, "it must be whole seconds, from 1s to 1h"},
+		{"example", `{leader-elector: {leaseDuration: 500ms}}`, "it must be whole seconds, from 1s to 1h"},
+		{"example", `{leader-elector: {leaseDuration: 2h}}`, "it must be whole seconds, from 1s to 1h"},
 		{"example", `{leader-elector: {renewDeadline: 99s}}`, "it must be shorter than leaseDuration"},
 		{"example", `{leader-elector: {renewDeadline: 14999ms}}`, ""},
 		{"example", `{leader-elector: {renewDeadline: 9s, renewInterval: 8s, retryPeriod: 2s}}`, "together must be at most renewDeadline"},

@@ -2,9 +2,12 @@ package chart_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"github.com/leader-elector/leader-elector/e2e/chart"
 )
@@ -15,6 +18,23 @@ func TestTheChartThroughARegistry(t *testing.T) {
 	charts, err := chart.Registry(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	// The release's workflow has an environment of its own, which make reads.
+	workflow, err := os.ReadFile(filepath.Join(root(t), ".github", "workflows", "release.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var release struct{ Env map[string]string }
+	if err := yaml.Unmarshal(workflow, &release); err != nil || len(release.Env) == 0 {
+		t.Fatal(release, err)
+	}
+	for name, value := range release.Env {
+		t.Setenv(name, value)
+	}
+	dry := exec.CommandContext(t.Context(), "make", "--dry-run", "chart-package", "DIGEST=sha256:"+strings.Repeat("c", 64))
+	dry.Dir = root(t)
+	if out, err := dry.CombinedOutput(); err != nil || !strings.Contains(string(out), "--destination '"+filepath.Join(root(t), "dist", "charts")+"'") {
+		t.Errorf("the workflow does not find the package in dist/charts: %v\n%s", err, out)
 	}
 	digest := "sha256:" + strings.Repeat("c", 64)
 	if err := chart.Publish(t.Context(), root(t), t.TempDir(), digest, charts); err != nil {

@@ -90,7 +90,8 @@ func both(binary string) binaries {
 	return binaries{"etcd": {binary, "etcd"}, "kube-apiserver": {binary, "kube-apiserver"}}
 }
 
-// fetchLimit is how long the list of what can be fetched may take.
+// fetchLimit is how long the tool that fetches may take to arrive, and then to list what it
+// can fetch.
 const fetchLimit = 15 * time.Second
 
 // fetch returns the directory that holds released binaries of this minor version.
@@ -109,19 +110,34 @@ func fetch(ctx context.Context, cache string, progress io.Writer) (dir string, e
 	if fetched, err := tool(ctx, "use", minor+".x", "--installed-only", "--print", "path"); err == nil {
 		return fetched, nil // before
 	}
-	install := exec.CommandContext(ctx, "go", "install", envtest)
-	install.Env = append(os.Environ(), "GOBIN="+cache, "GOFLAGS=", "GOWORK=off")
-	install.Dir = cache // outside of any module
-	if out, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go install %s: %w: %s", envtest, err, firstLine(string(out)))
-	}
-	listing, stop := context.WithTimeout(ctx, fetchLimit)
+	// Where there is no network, or a proxy that does not answer, this is soon known.
+	limited, stop := context.WithTimeoutCause(ctx, fetchLimit, fmt.Errorf("no answer within %v", fetchLimit))
 	defer stop()
+	if err := outsideOfModules(limited, cache, "mod", "download", envtest); err != nil {
+		return "", err
+	}
+	if err := outsideOfModules(ctx, cache, "install", envtest); err != nil {
+		return "", err
+	}
+	listing, stopListing := context.WithTimeout(ctx, fetchLimit)
+	defer stopListing()
 	if _, err := tool(listing, "list"); err != nil {
 		return "", err
 	}
 	fmt.Fprintf(progress, "fetching etcd and kube-apiserver %s\n", minor)
 	return tool(ctx, "use", minor+".x", "--print", "path")
+}
+
+// outsideOfModules runs a go command that does not look at this project's modules.
+func outsideOfModules(ctx context.Context, cache string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "GOBIN="+cache, "GOFLAGS=", "GOWORK=off")
+	cmd.Dir = cache
+	cmd.WaitDelay = time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), errors.Join(err, context.Cause(ctx)), firstLine(string(out)))
+	}
+	return nil
 }
 
 func firstLine(text string) string {

@@ -64,8 +64,8 @@ func asCreated() map[string]any {
 		ofCreated: true, "replicaCount": 3, "securityContext": restricted,
 		"image":   map[string]any{"repository": "leader-elector/example", "tag": "dev"},
 		"service": map[string]any{"port": 8000},
-		// The image was loaded into the nodes by its tag.
-		"leader-elector": map[string]any{"labelPodRole": true, "image": map[string]any{"digest": ""}},
+		// The image was loaded into the nodes by its tag: under another name of it, the chart does not use the digest of the release.
+		"leader-elector": map[string]any{"labelPodRole": true, "image": map[string]any{"registry": "", "repository": "ghcr.io/leader-elector/leader-elector"}},
 	}
 }
 

@@ -48,9 +48,13 @@ volumeMounts:
 {{- end -}}
 
 {{- define "leader-elector._image" -}}
-{{- $registry := .global.imageRegistry | default .image.registry -}}
-{{- $version := .image.digest | default (.image.tag | default (include "leader-elector._appVersion" .)) -}}
-image: {{ printf "%s%s%s" (list $registry .image.repository | compact | join "/") (empty .image.digest | ternary ":" "@") $version | quote }}
+{{- $registry := .global.imageRegistry | default .image.registry | default "" | toString | trimSuffix "/" -}}
+{{- $digest := .image.digest -}}
+{{- if not (or $digest .image.tag (ne .image.repository "leader-elector/leader-elector")) -}}
+  {{- $digest = include "leader-elector._releaseDigest" . | trim -}}
+{{- end -}}
+{{- $version := $digest | default (.image.tag | default (include "leader-elector._appVersion" .)) -}}
+image: {{ printf "%s%s%s" (list $registry .image.repository | compact | join "/") (empty $digest | ternary ":" "@") $version | quote }}
 imagePullPolicy: {{ .image.pullPolicy | quote }}
 {{- end -}}
 
@@ -94,8 +98,11 @@ depend on how the binary runs.
   value: {{ $value | quote }}
 {{- end }}
 {{- end }}
-{{- with $v.extraEnv }}
-{{ toYaml . }}
+{{- range $v.extraEnv }}
+{{- if or (hasKey $optional .name) (has .name (list "LEASE_NAME" "NAMESPACE" "POD_NAME" "IDENTITY" "STATUS_DIR" "HEALTH_PORT" "LABEL_POD_ROLE")) -}}
+  {{- fail (printf "leader-elector: extraEnv has %s, which this chart sets: use the value of that name, such as leaseDuration for LEASE_DURATION" .name) -}}
+{{- end }}
+{{ toYaml (list .) }}
 {{- end }}
 {{- end -}}
 

@@ -69,8 +69,8 @@ volumeMounts:
 {{- define "leader-elector.execVolumeMounts" -}}
 {{- $v := include "leader-elector._values" . | fromYaml -}}
 {{- if $v.enabled -}}
-- name: {{ $v.name }}
-  mountPath: {{ $v.statusDir }}
+- name: {{ $v.name | quote }}
+  mountPath: {{ $v.statusDir | quote }}
 - name: {{ include "leader-elector._execVolume" $v }}
   mountPath: {{ include "leader-elector._execDir" $v }}
   readOnly: true

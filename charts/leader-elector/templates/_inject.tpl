@@ -11,10 +11,17 @@ ELECTION is what the other templates take.
 {{- if not $v.enabled -}}
 {{- $text -}}
 {{- else -}}
-{{- if regexMatch "(?m)^---\\s*$" (trimPrefix "---" (trim $text)) -}}
+{{- $objects := list -}}
+{{- range regexSplit "(?m)^---(?:\\s|$)" $text -1 -}}
+  {{- if regexReplaceAll "(?m)^\\s*(#.*)?$" . "" | trim -}}
+    {{- $objects = append $objects . -}}
+  {{- end -}}
+{{- end -}}
+{{- if gt (len $objects) 1 -}}
   {{- fail (printf "leader-elector: the template %s renders more than one object; inject takes one" $template) -}}
 {{- end -}}
-{{- $workload := fromYaml $text -}}
+{{- with $objects -}}
+{{- $workload := first . | fromYaml -}}
 {{- with $workload.Error -}}
   {{- fail (printf "leader-elector: the template %s renders no YAML object: %s" $template .) -}}
 {{- end -}}
@@ -25,11 +32,17 @@ ELECTION is what the other templates take.
   {{- $pod = ($workload.spec).template -}}
 {{- end -}}
 {{- if not ($pod.spec).containers -}}
-  {{- fail (printf "leader-elector: the template %s renders no pod with containers (kind %s)" $template $workload.kind) -}}
+  {{- fail (printf "leader-elector: the template %s renders no pod with containers (kind %s)" $template ($workload.kind | toString)) -}}
 {{- end -}}
-{{- include "leader-elector._injectRules" (dict "v" $v "spec" $pod.spec "template" $template) -}}
+{{- $root := $election.context | default $election -}}
+{{- $where := ($workload.metadata).namespace | default $root.Release.Namespace -}}
+{{- if ne $where $root.Release.Namespace -}}
+  {{- fail (printf "leader-elector: the template %s renders an object of namespace %s, and the Role is in that of the release, %s" $template $where $root.Release.Namespace) -}}
+{{- end -}}
+{{- include "leader-elector._injectRules" (dict "v" $v "spec" $pod.spec "labels" (($pod.metadata).labels | default dict) "template" $template "env" (include "leader-elector.env" $election | fromYamlArray)) -}}
 {{- include "leader-elector._injectPod" (dict "v" $v "spec" $pod.spec "election" $election) -}}
 {{- toYaml $workload -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -52,21 +65,53 @@ ELECTION is what the other templates take.
 {{- end -}}
 {{- end -}}
 
-{{/* What can't work, where the pod is there to be seen. */}}
+{{/* What can't work, where the pod is there to be seen. Takes v, spec, labels, template, and env: what is added. */}}
 {{- define "leader-elector._injectRules" -}}
 {{- $v := .v -}}
-{{- $account := .spec.serviceAccountName | default $v.serviceAccount.name -}}
+{{- $spec := .spec -}}
+{{- $env := .env -}}
+{{- $refuse := printf "leader-elector: the pod of %s " .template -}}
+{{- $account := .spec.serviceAccountName | default (.spec.serviceAccount | default $v.serviceAccount.name) -}}
 {{- if ne $account $v.serviceAccount.name -}}
-  {{- fail (printf "leader-elector: the pod of %s runs as the service account %s, and the Role is bound to %s. Set leader-elector.serviceAccount.create: false and leader-elector.serviceAccount.name to the pod's (a template is rendered), or take serviceAccountName out of the pod" .template $account $v.serviceAccount.name) -}}
+  {{- fail (printf "%sruns as the service account %s, and the Role is bound to %s. Set leader-elector.serviceAccount.create: false and leader-elector.serviceAccount.name to the pod's (a template is rendered), or take serviceAccountName out of the pod" $refuse $account $v.serviceAccount.name) -}}
 {{- end -}}
-{{- if eq (toString .spec.automountServiceAccountToken) "false" -}}
-  {{- fail (printf "leader-elector: the pod of %s has automountServiceAccountToken: false, and the sidecar needs the token. Take that out, or mount a token by leader-elector.extraVolumeMounts and use the templates one by one" .template) -}}
+{{- $token := toString .spec.automountServiceAccountToken -}}
+{{- if or (eq $token "false") (and $v.serviceAccount.create (not $v.serviceAccount.automount) (ne $token "true")) -}}
+  {{- fail (printf "%sgets no token of its service account, and the sidecar needs it. Take automountServiceAccountToken: false out of the pod and serviceAccount.automount: false out of the values, or mount a token by leader-elector.extraVolumeMounts and use the templates one by one" $refuse) -}}
+{{- end -}}
+{{- $role := get .labels $v.roleLabel -}}
+{{- if and $v.labelPodRole $role (not (has $role (list "leader" "follower"))) -}}
+  {{- fail (printf "%shas the label %s: %s, which the sidecar would have to change. Set leader-elector.roleLabel to another label" $refuse $v.roleLabel $role) -}}
+{{- end -}}
+{{- range .spec.volumes -}}
+  {{- if eq (toString .name) $v.name -}}
+    {{- fail (printf "%shas a volume %s already. Set another leader-elector.name, or take the volume out" $refuse .name) -}}
+  {{- end -}}
 {{- end -}}
 {{- range concat (.spec.initContainers | default list) .spec.containers -}}
-  {{- $name := .name -}}
+  {{- $name := toString .name -}}
+  {{- if eq $name $v.name -}}
+    {{- fail (printf "%shas a container %s already. Use inject alone, or set another leader-elector.name" $refuse $name) -}}
+  {{- end -}}
   {{- range .ports -}}
     {{- if eq (int .containerPort) (int $v.port) -}}
       {{- fail (printf "leader-elector: the container %s has port %d, and so does the sidecar: set leader-elector.port to another" $name (int $v.port)) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- range .spec.containers -}}
+  {{- $name := toString .name -}}
+  {{- range .volumeMounts -}}
+    {{- if eq (toString .mountPath | clean) (clean $v.statusDir) -}}
+      {{- fail (printf "leader-elector: the container %s has a mount at %s already: set leader-elector.statusDir to another directory" $name .mountPath) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- range .env -}}
+    {{- $own := toString .name -}}
+    {{- range $env -}}
+      {{- if eq .name $own -}}
+        {{- fail (printf "leader-elector: the container %s has the variable %s already, which inject adds. Take it out" $name $own) -}}
+      {{- end -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

@@ -14,7 +14,7 @@
 {{- define "leader-elector.volume" -}}
 {{- $v := include "leader-elector._values" . | fromYaml -}}
 {{- if $v.enabled -}}
-- name: {{ $v.name }}
+- name: {{ $v.name | quote }}
   emptyDir:
     medium: Memory
     sizeLimit: 1Mi
@@ -25,8 +25,8 @@
 {{- define "leader-elector.volumeMount" -}}
 {{- $v := include "leader-elector._values" . | fromYaml -}}
 {{- if $v.enabled -}}
-- name: {{ $v.name }}
-  mountPath: {{ $v.statusDir }}
+- name: {{ $v.name | quote }}
+  mountPath: {{ $v.statusDir | quote }}
   readOnly: true
 {{- end -}}
 {{- end -}}

@@ -59,10 +59,10 @@ kind: RoleBinding
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: {{ $v.objectName }}
+  name: {{ $v.objectName | quote }}
 subjects:
   - kind: ServiceAccount
-    name: {{ $v.serviceAccount.name }}
+    name: {{ $v.serviceAccount.name | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -82,7 +82,7 @@ spec:
 {{/* Takes v, name, and the object's own labels and annotations. */}}
 {{- define "leader-elector._metadata" -}}
 metadata:
-  name: {{ .name }}
+  name: {{ .name | quote }}
   labels:
     {{- merge (dict) .v.labels (.labels | default dict) | toYaml | nindent 4 }}
   {{- with merge (dict) (.annotations | default dict) (.v.commonAnnotations | default dict) }}

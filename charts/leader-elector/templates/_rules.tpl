@@ -7,6 +7,17 @@
     {{- fail (printf "leader-elector: %s is %q: it must be lower case letters, digits, '-' and '.', and begin and end with a letter or a digit" $value $name) -}}
   {{- end -}}
 {{- end -}}
+{{- if not .image.repository -}}
+  {{- fail "leader-elector: image.repository is empty: set it to the image's name, such as leader-elector/leader-elector" -}}
+{{- end -}}
+{{- if and .labelPodRole .leaderService.create -}}
+  {{- if or (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .leaderService.name)) (gt (len .leaderService.name) 63) -}}
+    {{- fail (printf "leader-elector: leaderService.name is %q: it must be at most 63 lower case letters, digits and '-', begin with a letter and end with a letter or a digit" .leaderService.name) -}}
+  {{- end -}}
+  {{- if not .leaderService.ports -}}
+    {{- fail "leader-elector: leaderService.ports is empty: a Service has one port at least. Set leaderService.create: false for none" -}}
+  {{- end -}}
+{{- end -}}
 {{- if .labelPodRole -}}
   {{- if hasKey .leaderService.selector .roleLabel -}}
     {{- fail (printf "leader-elector: roleLabel is %q, which leaderService.selector holds too: that selects all of the app's pods, and the sidecar changes roleLabel on each of them. Set roleLabel to a label that no selector of the app holds" .roleLabel) -}}
@@ -17,34 +28,34 @@
 {{- include "leader-elector._timingRules" . -}}
 {{- end -}}
 
-{{/* Whole seconds, rounded down: what is refused is wrong however it is rounded. The sidecar compares exactly. */}}
+{{/* The rules of the sidecar, in milliseconds. What is not set is a part of leaseDuration. */}}
 {{- define "leader-elector._timingRules" -}}
-{{- $lease := include "leader-elector._seconds" .leaseDuration | int -}}
-{{- if or (lt $lease 1) (gt $lease 3600) -}}
-  {{- fail (printf "leader-elector: leaseDuration is %q: it must be from 1s to 1h" .leaseDuration) -}}
+{{- $lease := include "leader-elector._milliseconds" .leaseDuration | int64 -}}
+{{- if or (lt $lease 1000) (gt $lease 3600000) (mod $lease 1000) -}}
+  {{- fail (printf "leader-elector: leaseDuration is %q: it must be whole seconds, from 1s to 1h" .leaseDuration) -}}
 {{- end -}}
-{{- with .renewDeadline -}}
-  {{- if ge (include "leader-elector._seconds" . | int) $lease -}}
-    {{- fail (printf "leader-elector: renewDeadline is %q: it must be shorter than leaseDuration, which is %q" . $.leaseDuration) -}}
-  {{- end -}}
+{{- $deadline := include "leader-elector._milliseconds" .renewDeadline | default (div (mul $lease 2) 3) | int64 -}}
+{{- $interval := include "leader-elector._milliseconds" .renewInterval | default (div $lease 3) | int64 -}}
+{{- $retry := include "leader-elector._milliseconds" .retryPeriod | default (div (mul $lease 2) 15) | int64 -}}
+{{- if ge $deadline $lease -}}
+  {{- fail (printf "leader-elector: renewDeadline is %q: it must be shorter than leaseDuration, which is %q" .renewDeadline .leaseDuration) -}}
 {{- end -}}
-{{- if and .renewDeadline .renewInterval .retryPeriod -}}
-  {{- $busy := add (include "leader-elector._seconds" .renewInterval) (include "leader-elector._seconds" .retryPeriod) -}}
-  {{- if gt $busy (include "leader-elector._seconds" .renewDeadline | int64) -}}
-    {{- fail (printf "leader-elector: renewInterval %q and retryPeriod %q together must be at most renewDeadline, which is %q" .renewInterval .retryPeriod .renewDeadline) -}}
-  {{- end -}}
+{{- if gt (add $interval $retry) $deadline -}}
+  {{- fail (printf "leader-elector: renewInterval (%dms) and retryPeriod (%dms) together must be at most renewDeadline (%dms). What is not set is 1/3, 2/15 and 2/3 of leaseDuration" $interval $retry $deadline) -}}
 {{- end -}}
 {{- with .claimDelay -}}
-  {{- if gt (include "leader-elector._seconds" . | int) $lease -}}
+  {{- if gt (include "leader-elector._milliseconds" . | int64) $lease -}}
     {{- fail (printf "leader-elector: claimDelay is %q: it must be at most leaseDuration, which is %q" . $.leaseDuration) -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* A duration in seconds: sprig has no function for that, but dates that a duration can be added to. */}}
-{{- define "leader-elector._seconds" -}}
+{{/* A duration in milliseconds; "" for none. Sprig has no function for that, but dates that a duration can be added to. */}}
+{{- define "leader-elector._milliseconds" -}}
+{{- if not (has . (list "" "0" nil)) -}}
 {{- $start := toDate "2006" "2000" -}}
-{{- sub (mustDateModify . $start | unixEpoch) (unixEpoch $start) -}}
+{{- sub (mustDateModify . $start).UnixMilli $start.UnixMilli -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What two elections of one pod can't share. Takes first and v. */}}
@@ -53,10 +64,13 @@
 {{- if eq .v.name .first.name -}}
   {{- fail (printf "leader-elector: two elections are called %s. Set another name for one of them" .v.name) -}}
 {{- end -}}
+{{- if and .v.leaseName (eq .v.leaseName (.first.leaseName | default "")) -}}
+  {{- fail (printf "leader-elector: two elections have leaseName %s: they would be one election. Set another one for the election %s" .v.leaseName .v.name) -}}
+{{- end -}}
 {{- if eq (int .v.port) (int .first.port) -}}
   {{- fail (printf "leader-elector: two elections have port %d. %s" (int .v.port) $remedy) -}}
 {{- end -}}
-{{- if eq (trimSuffix "/" .v.statusDir) (trimSuffix "/" .first.statusDir) -}}
+{{- if eq (clean .v.statusDir) (clean .first.statusDir) -}}
   {{- fail (printf "leader-elector: two elections have statusDir %s. %s" .v.statusDir $remedy) -}}
 {{- end -}}
 {{- if and .v.labelPodRole .first.labelPodRole (eq (.v.roleLabel | default "role") (.first.roleLabel | default "role")) -}}

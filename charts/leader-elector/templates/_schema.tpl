@@ -5,6 +5,7 @@
   "title": "Values of leader-elector",
   "type": "object",
   "additionalProperties": false,
+  "required": ["enabled", "name", "image", "port", "statusDir", "leaseDuration", "container", "serviceAccount", "rbac", "leaderService"],
   "definitions": {
     "name": { "type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 40 },
     "duration": { "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" },
@@ -41,8 +42,8 @@
     "roleLabel": { "$ref": "#/definitions/labelKey" },
     "podDeletionCost": { "type": ["integer", "null"], "minimum": -2147483648, "maximum": 2147483647 },
     "leaderEvents": { "type": "boolean" },
-    "statusDir": { "type": "string", "pattern": "^/." },
-    "leadWhile": { "type": "string", "pattern": "^(lock|http://\\S+)?$" },
+    "statusDir": { "type": "string", "pattern": "^(/[-._~@A-Za-z0-9]+)+/?$" },
+    "leadWhile": { "type": "string", "pattern": "^(lock|http://[^/\\s]\\S*)?$" },
     "claimDelay": { "$ref": "#/definitions/optionalDuration" },
     "leaseDuration": { "$ref": "#/definitions/duration" },
     "renewDeadline": { "$ref": "#/definitions/optionalDuration" },

@@ -54,8 +54,9 @@ does not say as in .Values.leader-elector, save what makes an election its own.
   {{- fail "leader-elector: the values of another election need a name of their own, such as name: other-elector" -}}
 {{- end -}}
 {{- $schema := include "leader-elector._schema" . | fromJson -}}
-{{- include "leader-elector._check" (dict "schema" $schema "definitions" $schema.definitions "value" ($own | toJson | fromJson) "at" "" "election" $own.name) -}}
+{{- include "leader-elector._check" (dict "schema" (omit $schema "required") "definitions" $schema.definitions "value" ($own | toJson | fromJson) "at" "" "election" $own.name) -}}
 {{- $v := omit .first "enabled" "name" "leaseName" "labelPodRole" "podDeletionCost" "serviceAccount" -}}
+{{- $_ := set $v "leaderService" (omit ($v.leaderService | default dict) "name") -}}
 {{- $v = mustMergeOverwrite (dict "enabled" true "serviceAccount" (dict "create" (not .beside))) $v $own -}}
 {{- if and .beside $v.enabled (not $v.ownPod) -}}
   {{- include "leader-elector._besideRules" (dict "first" .first "v" $v) -}}
@@ -79,10 +80,15 @@ does not say as in .Values.leader-elector, save what makes an election its own.
 {{- end -}}
 {{- end -}}
 
-{{/* Words joined to a name of at most 63 characters; the first one gives way where they don't fit. */}}
+{{/* Words joined to a name of at most 63 characters. Where they don't fit, the first one is cut, and gets a hash of all that keeps names apart. */}}
 {{- define "leader-elector._fit" -}}
-{{- $end := rest . | join "-" -}}
+{{- $all := join "-" . -}}
+{{- if le (len $all) 63 -}}
+{{- $all -}}
+{{- else -}}
+{{- $end := printf "%s-%s" (sha256sum $all | trunc 8) (rest . | join "-") -}}
 {{- printf "%s-%s" (first . | trunc (int (sub 62 (len $end))) | trimAll "-.") $end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Another chart's account stays the pod's where the election is disabled. */}}
@@ -95,6 +101,10 @@ does not say as in .Values.leader-elector, save what makes an election its own.
 {{- else -}}
 default
 {{- end -}}
+{{- end -}}
+
+{{/* The digest of this version's image, in the chart of a release. Empty: none is known. */}}
+{{- define "leader-elector._releaseDigest" -}}
 {{- end -}}
 
 {{/* The image's tag where the values have none. */}}

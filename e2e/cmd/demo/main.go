@@ -25,7 +25,7 @@ import (
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "use this cluster's current context instead of starting an API server here")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	err := demo(ctx, *kubeconfig)
 	stop()
 	if errors.Is(err, context.Canceled) {
