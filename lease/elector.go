@@ -59,7 +59,7 @@ func (e *Elector) State() State { return *e.current.Load() }
 func (e *Elector) IsLeader() bool { return e.State().LeadsAt(e.cfg.Clock.Now()) }
 
 // Changes returns a channel that receives once at first, and then after each
-// change of State but its ClaimAt. Several changes may wake its reader once: read State then.
+// change of State but its ClaimAt and LapsesAt. Several changes may wake its reader once: read State then.
 func (e *Elector) Changes() <-chan struct{} { return e.subscribe() }
 
 // Clock returns the clock that State.ValidUntil is a moment of.

@@ -8,6 +8,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 
 	"github.com/leader-elector/leader-elector/lease"
+	"github.com/leader-elector/leader-elector/lease/boottime"
 	"github.com/leader-elector/leader-elector/lease/leasetest"
 )
 
@@ -260,6 +261,14 @@ func TestARenewalWakesNoReaderOfAFollowersState(t *testing.T) {
 		}
 		if after := b.State().ClaimAt; after <= before {
 			t.Errorf("ClaimAt %v after %v", after, before)
+		}
+		if s := b.State(); s.LapsesAt != s.ClaimAt {
+			t.Errorf("LapsesAt %v, ClaimAt %v", s.LapsesAt, s.ClaimAt)
+		}
+		b.Stand(false) // it claims no more, and tells when the term is over
+		sleep(time.Second)
+		if s := b.State(); s.LapsesAt == 0 || s.ClaimAt != boottime.Never {
+			t.Errorf("LapsesAt %v, ClaimAt %v", s.LapsesAt, s.ClaimAt)
 		}
 	})
 }

@@ -76,7 +76,7 @@ func (l *loop) carryOut(t election.Todo) {
 	l.publish(State{
 		Identity: l.cfg.Identity, Leader: s.Leader, Previous: s.Previous, ValidUntil: s.ValidUntil, HeldUntil: s.HeldUntil, LeaseUID: types.UID(s.UID),
 		Transitions: s.Transitions, Synced: s.Synced, Problem: s.Problem, Denied: s.Denied,
-		Role: roles[s.Role], Down: s.Down, Retired: s.Retired, Draining: s.Draining, Rests: s.Rests, Acquired: acquired(s.Acquired), ClaimAt: s.ClaimAt,
+		Role: roles[s.Role], Down: s.Down, Retired: s.Retired, Draining: s.Draining, Rests: s.Rests, Acquired: acquired(s.Acquired), ClaimAt: s.ClaimAt, LapsesAt: s.LapsesAt,
 	})
 	for _, line := range t.Lines {
 		l.log.Log(l.requests, line.Level, line.Text, line.Args...)

@@ -264,6 +264,8 @@ func TestS5_TheLeaseOfADeadPreviousIncarnationIsTakenBackAtOnce(t *testing.T) {
 			w.leads(true, b)
 			equal(w, "transitions", *w.lease().Spec.LeaseTransitions, 0)
 			equal(w, "acquireTime", w.lease().Spec.AcquireTime.String(), acquired)
+			equal(w, "said", b.logged("an earlier process of this replica, which has ended. Taking it back"), 1)
+			equal(w, "said", b.logged("another process wrote it"), 0)
 		})
 	})
 	t.Run("not known", func(t *testing.T) {

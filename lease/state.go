@@ -64,6 +64,9 @@ type State struct {
 	// holder renews it. boottime.Never while it makes no claim. It moves on with each
 	// renewal of the holder, which wakes no reader of Changes.
 	ClaimAt boottime.Moment
+	// LapsesAt is the boot time at which the term of Leader is over, as this follower has
+	// seen it. It moves on as ClaimAt does. Zero where no other replica holds the Lease.
+	LapsesAt boottime.Moment
 }
 
 // Role is what a replica does.
@@ -104,7 +107,8 @@ func (p *publisher) publish(s State) {
 		return
 	}
 	p.current.Store(&s)
-	if before.ClaimAt = s.ClaimAt; before == s {
+	before.ClaimAt, before.LapsesAt = s.ClaimAt, s.LapsesAt
+	if before == s {
 		return
 	}
 	p.mu.Lock()

@@ -66,7 +66,7 @@ leader-elector:
   leaderEvents: true
   statusDir: /status/
   claimDelay: 2s
-  stopGrace: 20s
+  stopGrace: 5s
   leaseDuration: 30s
   renewDeadline: 20s
   retryPeriod: 4s

@@ -2,6 +2,8 @@ package sidecar
 
 import (
 	"context"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/leader-elector/leader-elector/lease"
+	"github.com/leader-elector/leader-elector/lease/leasetest"
 )
 
 // An app that takes the work lock while it is given its delay is waited for.
@@ -82,5 +85,52 @@ func TestAKubeconfigThatIsMissingIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	if _, err := (&Config{Kubeconfig: path}).connect(); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("%v", err)
+	}
+}
+
+// After a 101 a connection has no time limit any more. A probe ends all the same, and it
+// is no success.
+func TestAProbeEndsThatAnswers101(t *testing.T) {
+	var log leasetest.Buffer
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+		}
+	}()
+	p := newAppProbe("http://me:secret@"+l.Addr().String(), logTo(&log), func(bool) {})
+	answered := make(chan error, 1)
+	go func() { answered <- p.ask(t.Context()) }()
+	select {
+	case err := <-answered:
+		if err == nil || !strings.Contains(err.Error(), "101") || strings.Contains(p.shown+err.Error(), "secret") {
+			t.Errorf("%v; %s", err, p.shown)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the probe does not end")
+	}
+}
+
+// A6: where no app is alive, status says that the term is over and no replica leads.
+func TestStatusSaysThatATermIsOver(t *testing.T) {
+	r := newStreamRig(t, time.Hour)
+	says := func() string { return strings.Join(r.server.standing().Why, "; ") }
+	now := r.election.Clock().Now()
+	r.election.is(func(s *lease.State) {
+		*s = lease.State{Identity: "me", Leader: "other", Synced: true, Role: lease.Following, Down: true, LapsesAt: now.Add(time.Hour)}
+	})
+	if why := says(); !strings.Contains(why, "other holds the Lease") {
+		t.Error(why)
+	}
+	r.election.is(func(s *lease.State) { s.LapsesAt = now })
+	if why := says(); !strings.Contains(why, "the term of other is over: no replica leads") {
+		t.Error(why)
 	}
 }

@@ -3,9 +3,9 @@ package sidecar
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 )
@@ -14,6 +14,7 @@ import (
 // answers 2xx. That an app does not answer is no proof that it has ended.
 type appProbe struct {
 	url    string
+	shown  string // the same without a password
 	client *http.Client
 	log    *slog.Logger
 	tell   func(alive bool) // is called at each change
@@ -25,8 +26,12 @@ const (
 	probesToTell = 3           // equal answers in a row that are a change
 )
 
-func newAppProbe(url string, log *slog.Logger, tell func(alive bool)) *appProbe {
-	return &appProbe{url: url, log: log, tell: tell, client: &http.Client{
+func newAppProbe(address string, log *slog.Logger, tell func(alive bool)) *appProbe {
+	shown := address
+	if u, err := url.Parse(address); err == nil {
+		shown = u.Redacted()
+	}
+	return &appProbe{url: address, shown: shown, log: log, tell: tell, client: &http.Client{
 		Timeout:       probeEvery,
 		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the app is in this pod
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -37,7 +42,7 @@ func newAppProbe(url string, log *slog.Logger, tell func(alive bool)) *appProbe 
 func (p *appProbe) watch(ctx context.Context) {
 	failing := problem{
 		log: p.log, level: slog.LevelWarn, over: "the app answers LEAD_WHILE's probe",
-		says: "the app does not answer LEAD_WHILE's probe with 2xx, so this replica does not lead. Check that the app listens at " + p.url,
+		says: "the app does not answer LEAD_WHILE's probe with 2xx, so this replica does not lead. Check that the app listens at " + p.shown,
 	}
 	ticks := time.NewTicker(probeEvery)
 	defer ticks.Stop()
@@ -74,10 +79,9 @@ func (p *appProbe) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
+	defer func() { _ = resp.Body.Close() }() // it may never end: after a 101 no time limit holds for it
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("%s answers %s", p.url, resp.Status)
+		return fmt.Errorf("it answers %s", resp.Status)
 	}
 	return nil
 }

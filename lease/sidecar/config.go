@@ -3,13 +3,16 @@
 package sidecar
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -167,6 +170,10 @@ func (c *Config) checkFollowing() (errs []error) {
 		u, err := url.Parse(c.LeadWhile)
 		if err != nil || u.Scheme != "http" || u.Hostname() == "" {
 			refuse("LEAD_WHILE=%q: must be lock, or a URL such as http://127.0.0.1:8000/healthz", c.LeadWhile)
+		} else if port, err := strconv.ParseUint(cmp.Or(u.Port(), "80"), 10, 16); err != nil || port == 0 {
+			refuse("LEAD_WHILE=%q: the port must be from 1 to 65535", u.Redacted())
+		} else if ip := net.ParseIP(u.Hostname()); int(port) == c.HealthPort && (u.Hostname() == "localhost" || ip.IsLoopback()) {
+			refuse("LEAD_WHILE=%q: this is HEALTH_PORT, where the sidecar itself answers; set LEAD_WHILE to the app's port", u.Redacted())
 		}
 	}
 	if wrong := validation.IsQualifiedName(c.RoleLabel); wrong != nil {

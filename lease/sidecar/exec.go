@@ -307,14 +307,18 @@ func (s *Sidecar) Forward(sig os.Signal) bool {
 }
 
 // Abort kills the command and all that it has started, since the process ends without
-// handing over. It waits for that, though not for long.
+// handing over. It waits for that: no longer than others wait for the Lease, or for
+// closeLimit where that is longer.
 func (s *Sidecar) Abort() {
 	if e := s.execution.Load(); e != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+		held := e.election.State().HeldUntil.Sub(e.election.Clock().Now())
+		ctx, cancel := context.WithTimeout(context.Background(), max(closeLimit, held))
 		defer cancel()
 		e.mu.Lock()
 		e.kept = true
 		e.mu.Unlock()
-		_ = e.close(ctx)
+		if err := e.close(ctx); err != nil {
+			e.log.Error("the command's processes may still be at work: this process ends without them. Kill them", "err", err)
+		}
 	}
 }

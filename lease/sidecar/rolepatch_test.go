@@ -50,6 +50,7 @@ func TestThePatchOfARole(t *testing.T) {
 func TestFollowingTheAppIsConfigured(t *testing.T) {
 	for _, c := range []struct{ set, names string }{
 		{"LEAD_WHILE=lock", ""}, {"LEAD_WHILE=http://127.0.0.1:8000/healthz", ""}, {"LEAD_WHILE=https://x/", "LEAD_WHILE"}, {"LEAD_WHILE=yes", "LEAD_WHILE"}, {"LEAD_WHILE=http://", "LEAD_WHILE"},
+		{"LEAD_WHILE=http://localhost:8080/x", "HEALTH_PORT"}, {"LEAD_WHILE=http://[::1]:8080/x", "HEALTH_PORT"}, {"LEAD_WHILE=http://localhost:99999/", "65535"}, {"LEAD_WHILE=http://app:8080/x", ""},
 		{"CLAIM_DELAY=2s", ""}, {"CLAIM_DELAY=16s", "CLAIM_DELAY"}, {"CLAIM_DELAY=-1s", "CLAIM_DELAY"}, {"CLAIM_DELAY=2", "CLAIM_DELAY"},
 		{"ROLE_LABEL=role", ""}, {"ROLE_LABEL=a b", "ROLE_LABEL"}, {"ROLE_LABEL=example.com/role", "LABEL_POD_ROLE"},
 		{"POD_DELETION_COST=100", "POD_DELETION_COST"}, {"POD_DELETION_COST=much", "POD_DELETION_COST"},

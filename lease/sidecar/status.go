@@ -79,6 +79,8 @@ func (s *server) why(state lease.State, now boottime.Moment, alive bool) (why []
 		say("what is stored is not known: reading the Lease")
 	case state.Leader == "":
 		say("no replica holds the Lease")
+	case state.LapsesAt != 0 && state.LapsesAt <= now:
+		say("the term of %s is over: no replica leads", state.Leader)
 	default:
 		say("%s holds the Lease", state.Leader)
 	}
@@ -116,11 +118,14 @@ func Status(cfg *Config, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "the sidecar does not answer: %v; is it running in this container, with this HEALTH_PORT?\n", err)
 		return 1
 	}
-	if len(args) == 1 {
-		fmt.Fprint(stdout, string(body))
-		return 0
+	text := strings.Builder{}
+	err = printStanding(&text, body)
+	if err == nil && len(args) == 1 {
+		text.Reset()
+		text.Write(body)
 	}
-	if err := printStanding(stdout, body); err != nil {
+	fmt.Fprint(stdout, text.String())
+	if err != nil {
 		fmt.Fprintf(stderr, "the answer of port %d is not a sidecar's: %v\n", cfg.HealthPort, err)
 		return 1
 	}

@@ -8,7 +8,9 @@ starts the app when its pod leads and stops it when the term ends.
 {{- define "leader-elector.execInitContainer" -}}
 {{- $v := include "leader-elector._values" . | fromYaml -}}
 {{- if $v.enabled -}}
-{{- include "leader-elector._merged" (dict "v" $v "fields" (include "leader-elector._installFields" $v)) -}}
+{{- /* An init container that ends can have none of these. */}}
+{{- $container := omit ($v.container | default dict) "lifecycle" "startupProbe" "livenessProbe" "readinessProbe" "restartPolicy" "ports" -}}
+{{- include "leader-elector._merged" (dict "v" (set $v "container" $container) "fields" (include "leader-elector._installFields" $v)) -}}
 {{- end -}}
 {{- end -}}
 

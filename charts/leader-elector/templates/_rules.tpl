@@ -18,6 +18,9 @@
     {{- fail "leader-elector: leaderService.ports is empty: a Service has one port at least. Set leaderService.create: false for none" -}}
   {{- end -}}
 {{- end -}}
+{{- if regexMatch (printf "^http://(localhost|127\\.[0-9.]+|\\[::1\\]):%d(/|$)" (int .port)) (.leadWhile | default "") -}}
+  {{- fail (printf "leader-elector: leadWhile is %q: port %d is where the sidecar itself answers. Set the app's port" .leadWhile (int .port)) -}}
+{{- end -}}
 {{- if .labelPodRole -}}
   {{- if hasKey .leaderService.selector .roleLabel -}}
     {{- fail (printf "leader-elector: roleLabel is %q, which leaderService.selector holds too: that selects all of the app's pods, and the sidecar changes roleLabel on each of them. Set roleLabel to a label that no selector of the app holds" .roleLabel) -}}
@@ -43,6 +46,12 @@
 {{- if gt (add $interval $retry) $deadline -}}
   {{- fail (printf "leader-elector: renewInterval (%dms) and retryPeriod (%dms) together must be at most renewDeadline (%dms). What is not set is 1/3, 2/15 and 2/3 of leaseDuration" $interval $retry $deadline) -}}
 {{- end -}}
+{{- with .stopGrace -}}
+  {{- $most := sub $deadline (add $interval $retry) -}}
+  {{- if gt (include "leader-elector._milliseconds" . | int64) $most -}}
+    {{- fail (printf "leader-elector: stopGrace is %q: it must be at most %dms, which is renewDeadline - renewInterval - retryPeriod" . $most) -}}
+  {{- end -}}
+{{- end -}}
 {{- with .claimDelay -}}
   {{- if gt (include "leader-elector._milliseconds" . | int64) $lease -}}
     {{- fail (printf "leader-elector: claimDelay is %q: it must be at most leaseDuration, which is %q" . $.leaseDuration) -}}
@@ -52,7 +61,7 @@
 
 {{/* A duration in milliseconds; "" for none. Sprig has no function for that, but dates that a duration can be added to. */}}
 {{- define "leader-elector._milliseconds" -}}
-{{- if not (has . (list "" "0" nil)) -}}
+{{- if not (has (toString .) (list "" "0" "<nil>")) -}}
 {{- $start := toDate "2006" "2000" -}}
 {{- sub (mustDateModify . $start).UnixMilli $start.UnixMilli -}}
 {{- end -}}

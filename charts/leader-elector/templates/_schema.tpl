@@ -9,7 +9,7 @@
   "definitions": {
     "name": { "type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$", "maxLength": 40 },
     "duration": { "type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" },
-    "optionalDuration": { "type": "string", "pattern": "^(0|([0-9]+(\\.[0-9]+)?(ms|s|m|h))*)$" },
+    "optionalDuration": { "type": ["string", "integer"], "minimum": 0, "maximum": 0, "pattern": "^(0|([0-9]+(\\.[0-9]+)?(ms|s|m|h))*)$" },
     "labelKey": {
       "allOf": [
         { "type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$" },

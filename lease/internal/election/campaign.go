@@ -146,6 +146,9 @@ func (c *Campaign) state() State {
 	}
 	s.Role, s.Down, s.Retired, s.Acquired, s.ClaimAt = c.Role(), c.standing.down, c.standing.retired, c.stored.Acquired, boottime.Never
 	s.Draining = c.handover.stage == Draining
+	if s.Role == Following && c.term.holder != "" {
+		s.LapsesAt = c.term.end()
+	}
 	if s.Role == Following && c.standing.may() {
 		s.ClaimAt = c.claimAt()
 		s.Rests = c.handover.resumeAt != 0 && s.ClaimAt == c.handover.resumeAt

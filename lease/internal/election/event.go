@@ -136,5 +136,6 @@ type State struct {
 	Draining         bool            // the Lease is kept until the app has stopped
 	Rests            bool            // ClaimAt is so late because of a step-down
 	Acquired         Stamp           // acquireTime of the record
+	LapsesAt         boottime.Moment // of a follower: when the holder's term is over, unless the holder renews; 0: it has none
 	ClaimAt          boottime.Moment // when a follower claims, unless the holder renews; Never: it does not
 }

@@ -30,6 +30,8 @@ func (c *Campaign) report(n news, r Record, now boottime.Moment, t *Todo) {
 	ownName := r.Holder == c.cfg.Identity && c.tenure.until == 0
 	switch {
 	case what == "":
+	case n == changed && ownName && c.term.dead && c.standing.may():
+		t.say(slog.LevelInfo, "The Lease is that of an earlier process of this replica, which has ended. Taking it back", "transitions", c.term.transitions)
 	case (n == changed || n == wasEdited) && ownName:
 		t.say(level, "The Lease names this replica, but another process wrote it. Waiting until it expires", "transitions", c.term.transitions)
 	case c.tenure.until != 0 && c.takenAway(n == wasReverted):
