@@ -194,8 +194,8 @@ func TestStopWakesACommandThatIsStopped(t *testing.T) {
 
 func TestSignalReachesTheGroup(t *testing.T) {
 	tree := start(t, `
-		sh -c 'trap "echo 1 >$1/child; exit" HUP; echo 1 >$1/ready; while :; do sleep 0.01; done' sh "$1" &
 		trap 'echo 1 >"$1/command"' HUP
+		sh -c 'trap "echo 1 >$1/child; exit" HUP; echo 1 >$1/ready; while :; do sleep 0.01; done' sh "$1" &
 		while ! [ -s "$1/command" ]; do sleep 0.01; done
 		wait`)
 	tree.pid("ready")
