@@ -194,12 +194,12 @@ func TestStopWakesACommandThatIsStopped(t *testing.T) {
 
 func TestSignalReachesTheGroup(t *testing.T) {
 	tree := start(t, `
-		trap 'echo 1 >"$1/command"' HUP
-		sh -c 'trap "echo 1 >$1/child; exit" HUP; echo 1 >$1/ready; while :; do sleep 0.01; done' sh "$1" &
+		trap 'echo 1 >"$1/command"' USR1
+		sh -c 'trap "echo 1 >$1/child; exit" USR1; echo 1 >$1/ready; while :; do sleep 0.01; done' sh "$1" &
 		while ! [ -s "$1/command" ]; do sleep 0.01; done
 		wait`)
 	tree.pid("ready")
-	tree.Signal(syscall.SIGHUP)
+	tree.Signal(syscall.SIGUSR1)
 	tree.pid("command")
 	tree.pid("child")
 	tree.awaitsGone()
