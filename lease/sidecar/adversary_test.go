@@ -1,9 +1,11 @@
 package sidecar
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +104,7 @@ func TestAProbeEndsThatAnswers101(t *testing.T) {
 				return
 			}
 			t.Cleanup(func() { _ = c.Close() })
+			_, _ = http.ReadRequest(bufio.NewReader(c))
 			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
 		}
 	}()
