@@ -51,9 +51,11 @@ func TestExploreAShortLease(t *testing.T) {
 // TestExploreApps tries the same with replicas whose leadership follows an app.
 func TestExploreApps(t *testing.T) {
 	e := newExplorer(mutation{apps: true}, 2, 1, *exploreStates, 15*time.Second)
+	roleChanges.forget()
 	if e.run(); e.found != nil {
 		t.Fatalf("%s\nby this schedule:\n%s", e.found.violation, e.story(e.found))
 	}
+	roleChanges.areThoseOf(t, "../../docs/how-it-works.md")
 	t.Logf("with apps, 1 fault: %d distinct states (%s)", e.states(), e.end)
 }
 

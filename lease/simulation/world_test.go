@@ -139,7 +139,9 @@ func (w *world) step(i int, ev election.Event) {
 	p := w.own(i)
 	now := p.clock(w.now)
 	told, led, before := p.state.ValidUntil != 0, p.state.ValidUntil > now, p.file
+	from := p.campaign.Role()
 	t := p.campaign.Step(now, epoch.Add(w.now+p.wall), ev)
+	roleChanges.note(from, p.campaign.Role(), t.Done)
 	w.stepped(p, ev, &t, t.State.Transitions)
 	if w.broken.todo != nil {
 		w.broken.todo(p, &t)
