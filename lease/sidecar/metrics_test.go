@@ -107,3 +107,46 @@ func TestMetricsAsOpenMetrics(t *testing.T) {
 		t.Error(page)
 	}
 }
+
+// blocked is a client that reads no further than to what is counted.
+type blocked struct{ reached, goes chan struct{} }
+
+func (b *blocked) Header() http.Header { return http.Header{} }
+func (b *blocked) WriteHeader(int)     {}
+func (b *blocked) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), "transitions_seen") {
+		select {
+		case b.reached <- struct{}{}:
+		default:
+		}
+		<-b.goes
+	}
+	return len(p), nil
+}
+
+// A client that does not read its answer holds up no request of the election.
+func TestS1_AReaderOfMetricsThatStandsStillHoldsUpNothing(t *testing.T) {
+	r := newStreamRig(t, time.Hour)
+	m := r.server.metrics
+	client := &blocked{make(chan struct{}, 1), make(chan struct{})}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		r.server.writeMetrics(client, httptest.NewRequest("GET", "/metrics", nil))
+	}()
+	<-client.reached
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		next := roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("refused") })
+		_, _ = m.wrap(next).RoundTrip(httptest.NewRequest("PUT", "http://api/leases/app", nil))
+	}()
+	select {
+	case <-sent:
+	case <-time.After(10 * time.Second):
+		t.Error("a request of the election waits for a reader of /metrics")
+	}
+	close(client.goes)
+	<-served
+	<-sent
+}

@@ -60,7 +60,8 @@ func number(truth bool) int {
 }
 
 func (s *server) writeMetrics(w http.ResponseWriter, r *http.Request) {
-	e := exposition{w, strings.Contains(r.Header.Get("Accept"), "application/openmetrics-text")}
+	var page strings.Builder // whole, before a client that may not read: requests of the election wait for the counts' lock
+	e := exposition{&page, strings.Contains(r.Header.Get("Accept"), "application/openmetrics-text")}
 	w.Header().Set("Content-Type", textFormat)
 	if e.open {
 		w.Header().Set("Content-Type", openFormat)
@@ -68,6 +69,7 @@ func (s *server) writeMetrics(w http.ResponseWriter, r *http.Request) {
 	s.writeState(e)
 	s.metrics.write(e)
 	e.end()
+	_, _ = io.WriteString(w, page.String())
 }
 
 // writeState writes what the election's State says.
