@@ -104,11 +104,7 @@ func adopts(e *election) time.Duration {
 		e.Errorf("deleting the Lease that is left: %v", err)
 	}
 	start := time.Now()
-	install := action.NewInstall(e.helm)
-	install.ReleaseName, install.Namespace, install.Wait, install.Timeout = e.release, namespace, true, 2*time.Minute
-	if _, err := install.RunWithContext(e.Context(), load(e.T, e.chart), e.values); err != nil {
-		e.Fatalf("helm install: %v", err)
-	}
+	e.install()
 	next := e.after(start, time.Minute)
 	e.settled()
 	return next.Begin.Sub(start)

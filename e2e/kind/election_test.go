@@ -19,13 +19,18 @@ import (
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/cli"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/leader-elector/leader-elector/e2e/chart"
 	"github.com/leader-elector/leader-elector/e2e/harness"
 )
+
+// instance is the label that the pods of a release have.
+const instance = "app.kubernetes.io/instance"
 
 // election is one release of the example chart, and what its apps have logged.
 type election struct {
@@ -39,6 +44,31 @@ type election struct {
 	frozen  map[string]bool // pods whose app was frozen: see violations
 	killed  map[string]bool // pods of which a container was killed on purpose
 	note    string          // for the report
+	wrong   []string        // what failed, for the report too
+}
+
+// The failures are kept, so that the table at the end of a long log has them.
+
+func (e *election) Errorf(format string, args ...any) {
+	e.Helper()
+	e.wrong = append(e.wrong, fmt.Sprintf(format, args...))
+	e.T.Errorf(format, args...)
+}
+
+func (e *election) Error(args ...any) {
+	e.Helper()
+	e.Errorf("%s", fmt.Sprint(args...))
+}
+
+func (e *election) Fatalf(format string, args ...any) {
+	e.Helper()
+	e.Errorf(format, args...)
+	e.FailNow()
+}
+
+func (e *election) Fatal(args ...any) {
+	e.Helper()
+	e.Fatalf("%s", fmt.Sprint(args...))
 }
 
 // chartWithLibrary is a copy of an example's chart with the library, as `helm
@@ -64,8 +94,8 @@ func load(t *testing.T, dir string) *helmchart.Chart {
 	return c
 }
 
-// install installs the chart and returns when its pods are ready.
-func (c *testCluster) install(t *testing.T, example, release string, values map[string]any) *election {
+// newElection is what watches the release that install makes.
+func (c *testCluster) newElection(t *testing.T, example, release string, values map[string]any) *election {
 	settings := cli.New()
 	settings.KubeConfig = c.kubeconfig
 	settings.SetNamespace(namespace)
@@ -87,15 +117,21 @@ func (c *testCluster) install(t *testing.T, example, release string, values map[
 		stop()
 		reading.Wait()
 	})
-	install := action.NewInstall(e.helm)
-	install.ReleaseName, install.Namespace, install.Wait, install.Timeout = release, namespace, true, 2*time.Minute
-	if _, err := install.RunWithContext(t.Context(), load(t, example), values); err != nil {
-		t.Fatalf("helm install: %v", err)
-	}
 	return e
 }
 
-// upgrade changes values and returns when the new pods are ready.
+// install installs the chart and returns when its pods are ready.
+func (e *election) install() {
+	e.Helper()
+	install := action.NewInstall(e.helm)
+	install.ReleaseName, install.Namespace, install.Wait, install.Timeout = e.release, namespace, true, 2*time.Minute
+	if _, err := install.RunWithContext(e.Context(), load(e.T, e.chart), e.values); err != nil {
+		e.Fatalf("helm install: %v", err)
+	}
+}
+
+// upgrade changes values and returns when the new pods are ready and no others are
+// left. Helm's own wait ends while the last old pod, perhaps the leader's, still runs.
 func (e *election) upgrade(values map[string]any) {
 	e.Helper()
 	upgrade := action.NewUpgrade(e.helm)
@@ -103,10 +139,25 @@ func (e *election) upgrade(values map[string]any) {
 	if _, err := upgrade.RunWithContext(e.Context(), e.release, load(e.T, e.chart), values); err != nil {
 		e.Fatalf("helm upgrade: %v", err)
 	}
+	ctx, cancel := context.WithTimeout(e.Context(), time.Minute)
+	defer cancel()
+	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		all, err := e.client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		i := slices.IndexFunc(all.Items, func(d appsv1.Deployment) bool { return d.Spec.Selector.MatchLabels[instance] == e.release })
+		d := all.Items[i]
+		pods, err := e.pods(ctx)
+		return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == *d.Spec.Replicas && len(pods) == int(*d.Spec.Replicas), err
+	})
+	if err != nil {
+		e.Fatalf("waiting for the old pods' end: %v", err)
+	}
 }
 
 func (e *election) pods(ctx context.Context) ([]corev1.Pod, error) {
-	list, err := e.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + e.release})
+	list, err := e.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: instance + "=" + e.release})
 	if err != nil {
 		return nil, err
 	}
@@ -336,12 +387,15 @@ type report struct {
 	rows []string
 }
 
-func (r *report) add(name string, verdict string, measured, bound time.Duration, what string) {
+func (r *report) add(name string, verdict string, measured, bound time.Duration, what string, wrong ...string) {
 	took, limit := "", ""
 	if bound != 0 {
 		took, limit = measured.Round(time.Millisecond).String(), bound.String()
 	}
 	r.rows = append(r.rows, fmt.Sprintf("%-58s %-8s %10s %8s  %s", name, verdict, took, limit, what))
+	for _, w := range wrong {
+		r.rows[len(r.rows)-1] += "\n    " + w
+	}
 }
 
 func (r *report) print(total time.Duration) {

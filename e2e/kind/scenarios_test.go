@@ -321,7 +321,7 @@ func TestScenarios(t *testing.T) {
 		if err := interrupted.Err(); err != nil {
 			t.Fatal(errors.New("interrupted"))
 		}
-		took, ran, note := time.Duration(0), false, ""
+		took, ran, e := time.Duration(0), false, &election{}
 		passed := t.Run(s.name, func(t *testing.T) {
 			ran = true
 			of, values := example, maps.Clone(s.values)
@@ -332,11 +332,11 @@ func TestScenarios(t *testing.T) {
 				of = created
 				delete(values, ofCreated)
 			}
-			e := c.install(t, of, fmt.Sprintf("e%d", i+1), values)
+			e = c.newElection(t, of, fmt.Sprintf("e%d", i+1), values)
+			e.install()
 			if took = s.run(e); took > s.bound {
-				t.Errorf("%v %s, more than %v", took, s.what, s.bound)
+				e.Errorf("%v %s, more than %v", took, s.what, s.bound)
 			}
-			note = e.note
 		})
 		if !ran { // not wanted by -run
 			continue
@@ -345,7 +345,7 @@ func TestScenarios(t *testing.T) {
 		if !passed {
 			verdict = "FAILED"
 		}
-		table.add(s.name, verdict, took, s.bound, s.what+note)
+		table.add(s.name, verdict, took, s.bound, s.what+e.note, e.wrong...)
 	}
 	table.print(time.Since(start))
 	if !slices.ContainsFunc(table.rows, func(row string) bool { return strings.Contains(row, " ok ") }) {
