@@ -105,7 +105,7 @@ func run(ctx context.Context, p plan, out, image string) (err error) {
 	}
 
 	say("building both")
-	ours := system{Name: oursName, env: []string{"RELEASE_DELAY=0"}}
+	ours := system{Name: oursName, env: []string{"RELEASE_DELAY=0", "GOMAXPROCS=1"}} // as the image has it
 	peer := system{Name: peerName, env: []string{"RELEASE_ON_CANCEL=true"}}
 	if ours.binary, err = harness.BuildSidecar(ctx, dir); err != nil {
 		return err
