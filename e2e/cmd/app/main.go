@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	poll      = 20 * time.Millisecond  // between two looks, and between two lines of work
+	look      = 5 * time.Millisecond   // between two looks
+	poll      = 20 * time.Millisecond  // between two lines of work
 	staleness = 500 * time.Millisecond // a file that lapsed longer ago than this should be gone
 )
 
@@ -58,7 +59,10 @@ func main() {
 			a.log.Error(err.Error())
 			os.Exit(1)
 		}
-		time.Sleep(poll)
+		select {
+		case <-ctx.Done():
+		case <-time.After(look):
+		}
 	}
 	a.end()
 }
@@ -66,7 +70,7 @@ func main() {
 // live takes the alive lock for the life of the process, once its file is there:
 // LEAD_WHILE=lock.
 func live(path string) {
-	for ; ; time.Sleep(poll) {
+	for ; ; time.Sleep(look) {
 		f, err := os.Open(path)
 		if err != nil {
 			continue
