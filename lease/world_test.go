@@ -15,10 +15,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/leader-elector/leader-elector/lease"
 	"github.com/leader-elector/leader-elector/lease/leasetest"
+	"github.com/leader-elector/leader-elector/lease/leasetest/peer"
 )
 
 const (
@@ -98,22 +98,12 @@ func (w *world) startPeer(identity string, releaseOnCancel bool, options ...func
 	leads = &atomic.Bool{}
 	cfg := w.Config(identity)
 	cfg.ContentType = "application/json"
-	config := leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name},
-			Client:     kubernetes.NewForConfigOrDie(cfg).CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
-		},
-		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: releaseOnCancel,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { leads.Store(true) },
-			OnStoppedLeading: func() { leads.Store(false) },
-		},
+	callbacks := leaderelection.LeaderCallbacks{
+		OnStartedLeading: func(context.Context) { leads.Store(true) },
+		OnStoppedLeading: func() { leads.Store(false) },
 	}
-	for _, option := range options {
-		option(&config)
-	}
-	elector, err := leaderelection.NewLeaderElector(config)
+	elector, err := peer.New(kubernetes.NewForConfigOrDie(cfg).CoordinationV1(), namespace, name, identity, leaseDuration, callbacks,
+		append([]func(*leaderelection.LeaderElectionConfig){peer.Releasing(releaseOnCancel)}, options...)...)
 	if err != nil {
 		w.Fatal(err)
 	}

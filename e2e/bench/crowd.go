@@ -8,14 +8,13 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/leader-elector/leader-elector/lease"
+	"github.com/leader-elector/leader-elector/lease/leasetest/peer"
 )
 
 // crowd is many electors of one system in this process, each with a
@@ -161,19 +160,10 @@ func runPeer(ctx context.Context, e *elector) error {
 	if err != nil {
 		return err
 	}
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: "default", Name: e.lease},
-			Client:     client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: e.identity},
-		},
-		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
-		ReleaseOnCancel: true,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { e.turn(true) },
-			OnStoppedLeading: func() { e.turn(false) },
-			OnNewLeader:      func(string) { e.join() },
-		},
+	elector, err := peer.New(client.CoordinationV1(), "default", e.lease, e.identity, 15*time.Second, leaderelection.LeaderCallbacks{
+		OnStartedLeading: func(context.Context) { e.turn(true) },
+		OnStoppedLeading: func() { e.turn(false) },
+		OnNewLeader:      func(string) { e.join() },
 	})
 	if err != nil {
 		return err

@@ -14,9 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/leader-elector/leader-elector/e2e/harness"
+	"github.com/leader-elector/leader-elector/lease/leasetest/peer"
 )
 
 var (
@@ -268,18 +268,12 @@ func TestMixedWithClientGo(t *testing.T) {
 	a := g.start("ours")
 	g.leader(nil)
 	var leads atomic.Bool
-	peer := func(ctx context.Context, ended chan<- struct{}) {
-		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-			Lock: &resourcelock.LeaseLock{
-				LeaseMeta: metav1.ObjectMeta{Namespace: "default", Name: g.lease}, Client: cluster.Client.CoordinationV1(),
-				LockConfig: resourcelock.ResourceLockConfig{Identity: "theirs"},
-			},
-			LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 400 * time.Millisecond, ReleaseOnCancel: true,
-			Callbacks: leaderelection.LeaderCallbacks{
-				OnStartedLeading: func(context.Context) { leads.Store(true) },
-				OnStoppedLeading: func() { leads.Store(false) },
-			},
-		})
+	callbacks := leaderelection.LeaderCallbacks{
+		OnStartedLeading: func(context.Context) { leads.Store(true) },
+		OnStoppedLeading: func() { leads.Store(false) },
+	}
+	theirs := func(ctx context.Context, ended chan<- struct{}) {
+		elector, err := peer.New(cluster.Client.CoordinationV1(), "default", g.lease, "theirs", 3*time.Second, callbacks)
 		if err != nil {
 			t.Error(err)
 			return
@@ -290,7 +284,7 @@ func TestMixedWithClientGo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan struct{})
-	go peer(ctx, ended)
+	go theirs(ctx, ended)
 	g.during(4*time.Second, func() error {
 		if leads.Load() {
 			return fmt.Errorf("client-go leads beside ours")

@@ -13,13 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/leader-elector/leader-elector/lease"
 	"github.com/leader-elector/leader-elector/lease/leasetest"
+	"github.com/leader-elector/leader-elector/lease/leasetest/peer"
 	"github.com/leader-elector/leader-elector/lease/sidecar"
 )
 
@@ -275,30 +274,24 @@ func (s *stack) startPeer(identity string, releaseOnCancel bool) *player {
 	client := kubernetes.NewForConfigOrDie(cfg).CoordinationV1()
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop = cancel
+	callbacks := leaderelection.LeaderCallbacks{
+		OnStartedLeading: func(ctx context.Context) {
+			if ctx.Err() != nil {
+				return
+			}
+			p.callback.Store(true)
+			s.check()
+			p.working.Store(true) // and for a while after it is told to stop
+			context.AfterFunc(ctx, func() {
+				time.AfterFunc(notice, func() { p.working.Store(false); s.check() })
+			})
+		},
+		OnStoppedLeading: func() { p.callback.Store(false); s.check() },
+	}
 	go func() {
 		defer close(p.ended)
 		for ctx.Err() == nil {
-			elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-				Lock: &resourcelock.LeaseLock{
-					LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Client: client,
-					LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
-				},
-				LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: releaseOnCancel,
-				Callbacks: leaderelection.LeaderCallbacks{
-					OnStartedLeading: func(ctx context.Context) {
-						if ctx.Err() != nil {
-							return
-						}
-						p.callback.Store(true)
-						s.check()
-						p.working.Store(true) // and for a while after it is told to stop
-						context.AfterFunc(ctx, func() {
-							time.AfterFunc(notice, func() { p.working.Store(false); s.check() })
-						})
-					},
-					OnStoppedLeading: func() { p.callback.Store(false); s.check() },
-				},
-			})
+			elector, err := peer.New(client, namespace, name, identity, leaseDuration, callbacks, peer.Releasing(releaseOnCancel))
 			if err != nil {
 				s.Error(err)
 				return

@@ -14,11 +14,11 @@ import (
 	"syscall"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/leader-elector/leader-elector/lease/leasetest/peer"
 )
 
 func main() {
@@ -57,25 +57,20 @@ func run(ctx context.Context) error {
 		}
 	})
 	go func() { log.Print(http.ListenAndServe(":"+os.Getenv("HEALTH_PORT"), nil)) }()
-	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: os.Getenv("NAMESPACE"), Name: os.Getenv("LEASE_NAME")},
-			Client:     client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+	callbacks := leaderelection.LeaderCallbacks{
+		OnStartedLeading: func(context.Context) {
+			if err := os.WriteFile(file, []byte(identity), 0o644); err != nil {
+				log.Print(err)
+			}
 		},
-		LeaseDuration:   duration, // the other two keep their defaults' proportion to it
-		RenewDeadline:   duration * 2 / 3,
-		RetryPeriod:     duration * 2 / 15,
-		ReleaseOnCancel: os.Getenv("RELEASE_ON_CANCEL") == "true",
-		WatchDog:        health,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) {
-				if err := os.WriteFile(file, []byte(identity), 0o644); err != nil {
-					log.Print(err)
-				}
-			},
-			OnStoppedLeading: func() { _ = os.Remove(file) },
-		},
-	})
+		OnStoppedLeading: func() { _ = os.Remove(file) },
+	}
+	elector, err := peer.New(client.CoordinationV1(), os.Getenv("NAMESPACE"), os.Getenv("LEASE_NAME"), identity, duration, callbacks,
+		peer.Releasing(os.Getenv("RELEASE_ON_CANCEL") == "true"), func(c *leaderelection.LeaderElectionConfig) { c.WatchDog = health })
+	if err != nil {
+		return err
+	}
+	health.SetLeaderElection(elector)
+	elector.Run(ctx)
 	return nil
 }
