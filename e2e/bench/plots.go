@@ -12,6 +12,7 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
@@ -60,7 +61,7 @@ func (r *Report) plots(dir string) error {
 // failoverPlot has a dot for every failover.
 func (r *Report) failoverPlot() (*plot.Plot, error) {
 	p := plot.New()
-	p.Title.Text = "Every failover measured (a bar at the median)"
+	p.Title.Text = "Every failover measured. The number and the bar are the median"
 	p.Y.Label.Text = "milliseconds, logarithmic"
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	p.Y.Min, p.Y.Max = 1, 100000
@@ -108,11 +109,14 @@ func (r *Report) failoverPlot() (*plot.Plot, error) {
 				return nil, err
 			}
 			bar.LineStyle = draw.LineStyle{Color: color.Black, Width: vg.Points(1.5)}
-			label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: x - 0.17, Y: median * 1.25}}, Labels: []string{fmt.Sprintf("%.0f", samples.median())}})
+			// Above the highest dot, where no dot is.
+			top := plotter.XYs{{X: x, Y: math.Max(slices.Max(samples.Millis), 1) * 1.4}}
+			label, err := plotter.NewLabels(plotter.XYLabels{XYs: top, Labels: []string{fmt.Sprintf("%.0f", samples.median())}})
 			if err != nil {
 				return nil, err
 			}
 			label.TextStyle[0].Font.Size = vg.Points(9)
+			label.TextStyle[0].XAlign = text.XCenter
 			p.Add(scatter, bar, label)
 			if i == 0 {
 				p.Legend.Add(system, scatter)
@@ -154,7 +158,14 @@ func (r *Report) scalePlot(title string, of func(Point) float64) (*plot.Plot, er
 		if err != nil {
 			return nil, err
 		}
-		values.Offset = vg.Point{X: vg.Points(3), Y: vg.Points(5)}
+		// The upper line's numbers are above it, the lower one's below.
+		values.Offset.Y = vg.Points(7)
+		if system == oursName {
+			values.Offset.Y = vg.Points(-14)
+		}
+		for i := range values.TextStyle {
+			values.TextStyle[i].XAlign = text.XRight
+		}
 		p.Add(line, dots, values)
 		p.Legend.Add(system, line, dots)
 	}
