@@ -2,10 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -95,6 +101,127 @@ func TestOperatingExplainsWhatTheProgramSays(t *testing.T) {
 	}
 }
 
+// docs/troubleshooting.md says what the program says, to the letter, and has every warning
+// and error that it logs: as a heading, up to the first stop in the text.
+func TestTroubleshootingHasEveryWarning(t *testing.T) {
+	page := pages(t)[filepath.Join("docs", "troubleshooting.md")]
+	for _, quoted := range regexp.MustCompile("(?m)^(?:### |\\| )`([^`]+)`").FindAllStringSubmatch(page, -1) {
+		found := slices.Contains([]string{"connection refused", "i/o timeout"}, quoted[1]) // the system's own words
+		for _, text := range texts(t) {
+			found = found || strings.Contains(text, quoted[1])
+		}
+		if !found {
+			t.Errorf("the program never says %q", quoted[1])
+		}
+	}
+	said := warnings(t)
+	for _, text := range said {
+		if text == "The Lease was released" || strings.HasPrefix(text, "…") { // a change, and the end of an accident's text
+			continue
+		}
+		beginning := regexp.MustCompile(`[.:;,]( |$)| %| \(| …`).Split(text, 2)[0]
+		if !strings.Contains(page, "### `"+beginning) {
+			t.Errorf("no heading for %q", text)
+		}
+	}
+	if len(said) < 40 {
+		t.Errorf("%d warnings", len(said))
+	}
+}
+
+// texts are the string literals of the program, those that + joins as one.
+func texts(t *testing.T) (all []string) {
+	t.Helper()
+	inspect(t, func(n ast.Node) {
+		if e, ok := n.(ast.Expr); ok {
+			if text := literal(e); text != "" {
+				all = append(all, text)
+			}
+		}
+	})
+	return all
+}
+
+// warnings are the messages that the program logs as warnings or errors.
+func warnings(t *testing.T) (all []string) {
+	t.Helper()
+	add := func(e ast.Expr) {
+		if text := literal(e); text != "" {
+			all = append(all, text)
+		}
+	}
+	inspect(t, func(n ast.Node) {
+		switch n := n.(type) {
+		case *ast.KeyValueExpr: // of a problem that lasts
+			if key, ok := n.Key.(*ast.Ident); ok && key.Name == "says" {
+				add(n.Value)
+			}
+		case *ast.AssignStmt: // of an accident
+			if name, ok := n.Lhs[0].(*ast.Ident); ok && name.Name == "what" && len(n.Rhs) == 1 {
+				if text := literal(n.Rhs[0]); strings.HasPrefix(text, "The Lease") {
+					all = append(all, text)
+				}
+			}
+		case *ast.CallExpr:
+			called, ok := n.Fun.(*ast.SelectorExpr)
+			if !ok || len(n.Args) == 0 {
+				return
+			}
+			switch called.Sel.Name {
+			case "Warn", "Error":
+				add(n.Args[0])
+			case "say":
+				if level, ok := n.Args[0].(*ast.SelectorExpr); !ok || level.Sel.Name == "LevelWarn" || level.Sel.Name == "LevelError" {
+					add(n.Args[1])
+				}
+			}
+		}
+	})
+	return all
+}
+
+// inspect walks through the program's own code.
+func inspect(t *testing.T, see func(ast.Node)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && slices.Contains([]string{"e2e", "simulation", "leasetest", "build", "licenses"}, d.Name()) {
+			return fs.SkipDir
+		}
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err == nil {
+			ast.Inspect(file, func(n ast.Node) bool { see(n); return true })
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// literal is the text of an expression, as far as it is written out: also the format of a
+// Sprintf, and what + joins.
+func literal(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		text, _ := strconv.Unquote(e.Value)
+		return text
+	case *ast.BinaryExpr:
+		left, right := literal(e.X), literal(e.Y)
+		if left+right == "" {
+			return ""
+		}
+		return cmp.Or(left, "…") + cmp.Or(right, "…")
+	case *ast.CallExpr:
+		if called, ok := e.Fun.(*ast.SelectorExpr); ok && strings.HasSuffix(called.Sel.Name, "f") {
+			return literal(e.Args[0])
+		}
+	}
+	return ""
+}
+
 // The scenarios of make e2e that docs/deaths.md refers to exist.
 func TestDeathsNameScenarios(t *testing.T) {
 	scenarios, err := os.ReadFile(filepath.Join("e2e", "kind", "scenarios_test.go"))
@@ -112,18 +239,18 @@ func TestDeathsNameScenarios(t *testing.T) {
 	}
 }
 
-// The README's table of the environment has every variable of --help.
-func TestReadmeHasEveryVariable(t *testing.T) {
+// docs/reference.md has every variable of --help.
+func TestReferenceHasEveryVariable(t *testing.T) {
 	var help bytes.Buffer
 	if code := run(t.Context(), []string{"--help"}, nil, &help, &help); code != 0 {
 		t.Fatal(code)
 	}
-	readme := pages(t)["README.md"]
+	reference := pages(t)[filepath.Join("docs", "reference.md")]
 	_, table, _ := strings.Cut(help.String(), "Environment:")
 	variables := regexp.MustCompile(`(?m)^([A-Z_]{4,}) `).FindAllStringSubmatch(table, -1)
 	for _, variable := range variables {
-		if !strings.Contains(readme, "| `"+variable[1]+"` |") {
-			t.Errorf("the README does not explain %s", variable[1])
+		if !strings.Contains(reference, "| `"+variable[1]+"` |") {
+			t.Errorf("docs/reference.md does not explain %s", variable[1])
 		}
 	}
 	if len(variables) < 15 {
