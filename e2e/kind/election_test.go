@@ -37,14 +37,19 @@ type election struct {
 	*testing.T
 	*testCluster
 	*record
-	release string
-	chart   string // its directory
-	helm    *action.Configuration
-	values  map[string]any
-	frozen  map[string]bool // pods whose app was frozen: see violations
-	killed  map[string]bool // pods of which a container was killed on purpose
-	note    string          // for the report
-	wrong   []string        // what failed, for the report too
+	scenario string
+	release  string
+	chart    string // its directory
+	helm     *action.Configuration
+	values   map[string]any
+	frozen   map[string]bool // pods whose app was frozen: see violations
+	killed   map[string]bool // pods of which a container was killed on purpose
+	note     string          // for the report
+	wrong    []string        // what failed, for the report too
+
+	timeline   *harness.Timeline
+	begun      time.Time
+	shownUntil time.Time // the end of its picture; zero: the end
 }
 
 // The failures are kept, so that the table at the end of a long log has them.
@@ -95,13 +100,14 @@ func load(t *testing.T, dir string) *helmchart.Chart {
 }
 
 // newElection is what watches the release that install makes.
-func (c *testCluster) newElection(t *testing.T, example, release string, values map[string]any) *election {
+func (c *testCluster) newElection(t *testing.T, scenario, example, release string, values map[string]any) *election {
 	settings := cli.New()
 	settings.KubeConfig = c.kubeconfig
 	settings.SetNamespace(namespace)
 	e := &election{
-		T: t, testCluster: c, record: newRecord(), release: release, chart: example, values: values,
+		T: t, testCluster: c, record: newRecord(), scenario: scenario, release: release, chart: example, values: values,
 		helm: new(action.Configuration), frozen: map[string]bool{}, killed: map[string]bool{},
+		timeline: harness.NewTimeline(), begun: time.Now(),
 	}
 	if err := e.helm.Init(settings.RESTClientGetter(), namespace, "secret", func(string, ...any) {}); err != nil {
 		t.Fatal(err)
@@ -109,7 +115,9 @@ func (c *testCluster) newElection(t *testing.T, example, release string, values 
 	ctx, stop := context.WithCancel(context.Background())
 	var reading sync.WaitGroup
 	reading.Go(func() { e.readLogs(ctx, &reading) })
+	reading.Go(func() { e.watchLease(ctx) })
 	t.Cleanup(func() {
+		e.picture()
 		if t.Failed() {
 			e.explain()
 		}
@@ -134,6 +142,7 @@ func (e *election) install() {
 // left. Helm's own wait ends while the last old pod, perhaps the leader's, still runs.
 func (e *election) upgrade(values map[string]any) {
 	e.Helper()
+	e.timeline.Fault("helm upgrade")
 	upgrade := action.NewUpgrade(e.helm)
 	upgrade.Namespace, upgrade.Wait, upgrade.Timeout, upgrade.ReuseValues = namespace, true, 2*time.Minute, true
 	if _, err := upgrade.RunWithContext(e.Context(), e.release, load(e.T, e.chart), values); err != nil {

@@ -24,6 +24,7 @@ const (
 // negative.
 func (e *election) deletePod(pod string, seconds int64) {
 	e.Helper()
+	e.timeline.Fault("%s is deleted", pod)
 	options := metav1.DeleteOptions{}
 	if seconds >= 0 {
 		options.GracePeriodSeconds = &seconds
@@ -54,6 +55,8 @@ func (e *election) nodeOf(pod string) string {
 // signal sends a signal to a container's process, in the pod's node.
 func (e *election) signal(node, pod, process, signal string) {
 	e.Helper()
+	what := map[string]string{sidecarProcess: "sidecar", appProcess: "app"}[process]
+	e.timeline.Fault("SIG%s to the %s of %s", signal, what, pod)
 	docker(e.T, "exec", node, "sh", "-c", fmt.Sprintf(
 		`for p in $(pgrep -x %s); do tr '\0' '\n' </proc/$p/environ | grep -qx HOSTNAME=%s && kill -%s $p && exit 0; done; echo no such process; exit 1`,
 		process, pod, signal))
@@ -77,9 +80,13 @@ func (e *election) cutOff(node, pod string) (heal func()) {
 	rule := func(what string) []string {
 		return []string{"exec", node, "iptables", what, "FORWARD", "-s", p.Status.PodIP, "-p", "tcp", "--dport", "6443", "-j", "DROP"}
 	}
+	e.timeline.Fault("%s is cut off from the API server", pod)
 	docker(e.T, rule("-I")...)
 	undo(e.T, rule("-D")...)
-	return func() { docker(e.T, rule("-D")...) }
+	return func() {
+		e.timeline.Fault("it is no longer cut off")
+		docker(e.T, rule("-D")...)
+	}
 }
 
 // stopAPIServer ends the API server and keeps it from coming back. The returned
@@ -90,10 +97,12 @@ func (e *election) stopAPIServer() (start func() time.Time) {
 	e.Helper()
 	node := e.controlPlane(e.T)
 	const there, away = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/kube-apiserver.yaml"
+	e.timeline.Fault("the API server is stopped")
 	undo(e.T, "exec", node, "mv", "-n", away, there)
 	docker(e.T, "exec", node, "mv", there, away)
 	docker(e.T, "exec", node, "sh", "-c", "for i in $(seq 600); do pgrep -x kube-apiserver >/dev/null || exit 0; sleep 0.1; done; echo still there; exit 1")
 	return func() time.Time {
+		e.timeline.Fault("the API server is started")
 		docker(e.T, "exec", node, "mv", away, there)
 		err := wait.PollUntilContextTimeout(e.Context(), 100*time.Millisecond, 3*time.Minute, true, e.ready)
 		if err != nil {

@@ -71,6 +71,7 @@ func appKills(e *election) time.Duration {
 		}
 		idle = append(idle, next.Begin.Sub(e.endOf(old)))
 		e.settled()
+		e.pictureEnds()
 	}
 	slices.Sort(idle)
 	e.note = fmt.Sprintf("; of 5, the longest %v", idle[4].Round(time.Millisecond))
@@ -131,11 +132,12 @@ func hangs(e *election) time.Duration {
 // no app worked in each handover.
 func rollOut(e *election) time.Duration {
 	var idle []time.Duration
-	for round := range 4 {
+	for round := range 6 {
 		old := e.leader()
 		e.upgrade(env(fmt.Sprintf("ROUND=%d", round)))
 		e.settled()
 		idle = append(idle, e.gaps(old.Begin)...)
+		e.pictureEnds()
 	}
 	slices.Sort(idle)
 	if len(idle) == 0 {
@@ -185,6 +187,7 @@ func drained(e *election) time.Duration {
 			e.Fatal(err)
 		}
 	}
+	e.timeline.Fault("the pods of %s's node are evicted", old.Pod)
 	cordon(true)
 	defer cordon(false)
 	pods, err := e.pods(e.Context())
@@ -251,6 +254,7 @@ func stepsDown(e *election) time.Duration {
 	}
 	to := pods[slices.IndexFunc(pods, func(p corev1.Pod) bool { return p.Name != old.Pod })].Name
 	start := time.Now()
+	e.timeline.Fault("step-down --to %s", to)
 	out, err := e.exec(old.Pod, "/leader-election-sidecar", "step-down", "--to", to)
 	if err != nil || !strings.HasPrefix(out, to+" leads after") {
 		e.Errorf("step-down: %v, %q", err, out)

@@ -113,9 +113,11 @@ var scenarios = []struct {
 		e.frozen[old.Pod] = true
 		node, start := e.nodeOf(old.Pod), time.Now()
 		undo(e.T, "unpause", node)
+		e.timeline.Fault("the node of %s is paused", old.Pod)
 		docker(e.T, "pause", node)
 		next := e.after(start, time.Minute)
 		sleepUntil(start.Add(shortLease + 3*time.Second))
+		e.timeline.Fault("the node goes on")
 		docker(e.T, "unpause", node)
 		e.settled()
 		e.changed(old, next)
@@ -150,6 +152,7 @@ var scenarios = []struct {
 	{"Lease deleted under a live leader", false, withLease(shortLease), poll, "until it was back", func(e *election) time.Duration {
 		old := e.leader()
 		leases, start := e.client.CoordinationV1().Leases(namespace), time.Now()
+		e.timeline.Fault("the Lease is deleted")
 		if err := leases.Delete(e.Context(), e.leaseName(), metav1.DeleteOptions{}); err != nil {
 			e.Fatal(err)
 		}
@@ -332,7 +335,7 @@ func TestScenarios(t *testing.T) {
 				of = created
 				delete(values, ofCreated)
 			}
-			e = c.newElection(t, of, fmt.Sprintf("e%d", i+1), values)
+			e = c.newElection(t, s.name, of, fmt.Sprintf("e%d", i+1), values)
 			e.install()
 			if took = s.run(e); took > s.bound {
 				e.Errorf("%v %s, more than %v", took, s.what, s.bound)

@@ -47,10 +47,34 @@ type record struct {
 	lines map[string][]line // by pod
 	told  map[string]time.Time
 	led   []time.Time // when sidecars said that they lead
+	says  []saying    // of the sidecars' logs
+	held  []holding   // of the Lease
+}
+
+// saying is a line of a sidecar's log that says that it leads, or no longer does.
+type saying struct {
+	pod   string
+	leads bool
+	at    time.Time
+}
+
+// holding is one version of the Lease.
+type holding struct {
+	holder  string
+	seen    time.Time
+	renewed time.Time // zero: never
+	lasts   time.Duration
 }
 
 func newRecord() *record {
 	return &record{seen: map[string]bool{}, lines: map[string][]line{}, told: map[string]time.Time{}}
+}
+
+// addLease notes a version of the Lease.
+func (r *record) addLease(h holding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = append(r.held, h)
 }
 
 // add notes a line of a pod's log. The same line, read again after a broken
@@ -75,10 +99,10 @@ func (r *record) addBoth(pod, raw string) {
 	r.addSidecar(pod, raw)
 }
 
-var spoken = regexp.MustCompile(`^time=(\S+) .*msg=(Leading |"Giving up the Lease)`)
+var spoken = regexp.MustCompile(`^time=(\S+) .*msg=(Leading |"Giving up the Lease|"No longer leading)`)
 
-// addSidecar notes a line of a sidecar's log: the one that says that it leads, and
-// the one that says that it was told to stop.
+// addSidecar notes a line of a sidecar's log: the one that says that it leads, the one
+// that says that it gives leadership up, and the one that says that it has lost it.
 func (r *record) addSidecar(pod, raw string) {
 	found := spoken.FindStringSubmatch(raw)
 	if found == nil {
@@ -87,9 +111,12 @@ func (r *record) addSidecar(pod, raw string) {
 	at, _ := time.Parse(time.RFC3339Nano, found[1])
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if found[2] == "Leading " {
+	leads := found[2] == "Leading "
+	r.says = append(r.says, saying{pod, leads, at})
+	switch {
+	case leads:
 		r.led = append(r.led, at)
-	} else {
+	case found[2] == `"Giving up the Lease`:
 		r.told[pod] = at
 	}
 }

@@ -24,7 +24,7 @@ func (c *chaos) anomaly(name string, begin, end func()) {
 	if !c.settle(20 * time.Second) {
 		return // a replica backs off, or hands over
 	}
-	c.faults[name]++
+	c.note(name, nil)
 	begin()
 	for range c.random.IntN(3) {
 		r := c.replicas[c.random.IntN(len(c.replicas))]
@@ -134,7 +134,7 @@ func (c *chaos) disturb() {
 	case 2:
 		// A leader that dies before it has renewed over it leaves the Lease to an hour's wait: a documented limit.
 		if c.settle(20 * time.Second) {
-			c.faults["duration mistyped"]++
+			c.note("duration mistyped", nil)
 			mistyped := int32(30_000_000)
 			c.edit(func(s *coordinationv1.LeaseSpec) { s.LeaseDurationSeconds = &mistyped })
 			if !c.settle(20 * time.Second) {
@@ -180,7 +180,7 @@ func (c *chaos) restoreEtcd() {
 	c.cluster.StopEtcd()
 	var err error
 	if c.backedUp {
-		c.faults["etcd restored"]++
+		c.note("etcd restored", nil)
 		err = c.cluster.RestoreEtcd()
 	} else {
 		err = c.cluster.BackupEtcd()
@@ -208,10 +208,10 @@ func (c *chaos) restoreEtcd() {
 // freeze stops a replica's process for a while, sometimes with its status
 // directory removed under it.
 func (c *chaos) freeze(r *replica) {
-	c.faults["SIGSTOP"]++
+	c.note("SIGSTOP", r)
 	r.signal(syscall.SIGSTOP, true)
 	if c.random.IntN(4) == 0 {
-		c.faults["status directory removed"]++
+		c.note("status directory removed", r)
 		if err := os.RemoveAll(r.dir); err != nil {
 			c.Fatal(err)
 		}

@@ -62,6 +62,7 @@ type chaos struct {
 	replicas []*replica
 	random   *rand.Rand
 	faults   map[string]int
+	timeline *harness.Timeline
 	backedUp bool // there is a backup of etcd that was not restored yet
 
 	mu        sync.Mutex
@@ -93,7 +94,7 @@ func TestChaos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chaos{T: t, cluster: cluster, binary: binary, random: rand.New(rand.NewPCG(*seed, 0)), faults: map[string]int{}, lastSeen: time.Now(), token: -1}
+	c := &chaos{T: t, cluster: cluster, binary: binary, random: rand.New(rand.NewPCG(*seed, 0)), faults: map[string]int{}, timeline: harness.NewTimeline(), lastSeen: time.Now(), token: -1}
 	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	for i := range 3 {
 		c.replicas = append(c.replicas, c.newReplica(proxies, account, fmt.Sprintf("replica-%d", i)))
@@ -102,9 +103,11 @@ func TestChaos(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	var looking sync.WaitGroup
 	looking.Go(func() { c.watchFiles(ctx) })
+	looking.Go(func() { c.watchLease(ctx) })
 	for _, r := range c.replicas {
 		looking.Go(func() { c.watchAnswers(ctx, r) })
 	}
+	begun := time.Now()
 	for end := time.Now().Add(*duration); time.Now().Before(end); {
 		c.fault()
 		c.sleep(2 * time.Second) // faults last, and add up
@@ -114,6 +117,7 @@ func TestChaos(t *testing.T) {
 	c.takesOver(30 * time.Second)
 	stop()
 	looking.Wait()
+	c.draw(begun)
 	for _, r := range c.replicas {
 		_ = r.process().Stop(syscall.SIGKILL)
 	}
@@ -210,42 +214,42 @@ func (c *chaos) fault() {
 	case n < 10:
 		c.freeze(r)
 	case n < 13:
-		c.faults["SIGKILL"]++
+		c.note("SIGKILL", r)
 		_ = r.process().Stop(syscall.SIGKILL)
 		c.sleep(2 * time.Second)
 		c.start(r)
 	case n < 15:
-		c.faults["SIGTERM"]++
+		c.note("SIGTERM", r)
 		_ = r.process().Stop(syscall.SIGTERM)
 		c.start(r)
 	case n == 15:
-		c.faults["API server killed"]++
+		c.note("API server killed", nil)
 		c.cluster.StopAPIServer()
 		c.sleep(3 * time.Second)
 		if err := c.cluster.StartAPIServer(c.Context()); err != nil {
 			c.Fatal(err)
 		}
 	case n == 16:
-		c.faults["etcd killed"]++
+		c.note("etcd killed", nil)
 		c.cluster.StopEtcd()
 		c.sleep(3 * time.Second)
 		if err := c.cluster.StartEtcd(); err != nil {
 			c.Fatal(err)
 		}
 	case n == 17:
-		c.faults["writes denied"]++
+		c.note("writes denied", nil)
 		c.deny(true)
 	case n < 22:
 		c.disturb()
 	case n < 24:
-		c.faults["app killed, and back at once"]++
+		c.note("app killed, and back at once", r)
 		c.killApp(r)
 		c.startApp(r)
 	case n == 24:
-		c.faults["app killed, and gone"]++
+		c.note("app killed, and gone", r)
 		c.killApp(r)
 	case n == 25:
-		c.faults["retired, then SIGTERM"]++
+		c.note("retired, then SIGTERM", r)
 		_ = r.process().Signal(syscall.Signal(35)) // as the command retire does
 		c.sleep(time.Second)
 		_ = r.process().Stop(syscall.SIGTERM)
@@ -255,10 +259,19 @@ func (c *chaos) fault() {
 	}
 }
 
+// note counts a fault, of one replica or of all.
+func (c *chaos) note(name string, r *replica) {
+	c.faults[name]++
+	if r != nil {
+		name = r.identity + ": " + name
+	}
+	c.timeline.Fault("%s", name)
+}
+
 // network breaks a replica's connection.
 func (c *chaos) network(r *replica) {
 	toxic := func(name, kind, attributes string) {
-		c.faults[name]++
+		c.note(name, r)
 		for _, stream := range []string{"upstream", "downstream"} {
 			// It may have this one already.
 			_, _ = r.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"type":%q,"stream":%q,"attributes":%s}`, kind, stream, attributes)))
@@ -278,6 +291,7 @@ func (c *chaos) network(r *replica) {
 
 // heal ends every fault of the network, the refusal of writes, and the absence of apps.
 func (c *chaos) heal() {
+	c.timeline.Fault("healed")
 	for _, r := range c.replicas {
 		c.startApp(r)
 		r.proxy.Toxics.ResetToxics(c.Context())
@@ -323,7 +337,9 @@ func (c *chaos) watchFiles(ctx context.Context) {
 	for ctx.Err() == nil {
 		var leading []*replica
 		for _, r := range c.replicas {
-			if r.process().Leads() {
+			leads := r.process().Leads()
+			c.timeline.Set(r.identity, harness.Told, leads, time.Now())
+			if leads {
 				leading = append(leading, r)
 			}
 		}
