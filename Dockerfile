@@ -11,7 +11,7 @@ LABEL org.opencontainers.image.title="leader-elector" \
       org.opencontainers.image.version="${VERSION}"
 ADD rootfs.tar /
 COPY $TARGETPLATFORM/leader-election-sidecar /leader-election-sidecar
-# Go takes memory for each processor that it may use, 1 MB for 64. The sidecar needs one.
+# At its start Go takes memory for each processor of the node, 1 MB for 64. The sidecar needs one.
 ENV GOMAXPROCS=1
 # A number, so that the kubelet can check runAsNonRoot by itself.
 USER 65532:65532

@@ -132,7 +132,7 @@ func (b *bench) kill(ctx context.Context, t *trio, leader int) (next int, err er
 	if err := t.replicas[leader].Stop(syscall.SIGKILL); err != nil {
 		return 0, err
 	}
-	l, err := b.cluster.Client.CoordinationV1().Leases("default").Get(ctx, t.lease, metav1.GetOptions{})
+	l, err := b.controlPlane.Client.CoordinationV1().Leases("default").Get(ctx, t.lease, metav1.GetOptions{})
 	if err != nil {
 		return 0, err
 	}

@@ -35,13 +35,13 @@ func (l *Load) rates() []*float64 {
 }
 
 // look asks both servers.
-func look(ctx context.Context, cluster *harness.ControlPlane) (m moment, err error) {
+func look(ctx context.Context, controlPlane *harness.ControlPlane) (m moment, err error) {
 	m.requests = map[string]float64{}
-	api, err := cluster.APIServerMetrics(ctx)
+	api, err := controlPlane.APIServerMetrics(ctx)
 	if err != nil {
 		return m, err
 	}
-	etcd, err := cluster.EtcdMetrics(ctx)
+	etcd, err := controlPlane.EtcdMetrics(ctx)
 	if err != nil {
 		return m, err
 	}
@@ -83,15 +83,15 @@ func (m moment) since(before moment) Load {
 }
 
 // measure waits, and returns the load during that time.
-func measure(ctx context.Context, cluster *harness.ControlPlane, d time.Duration) (Load, error) {
-	before, err := look(ctx, cluster)
+func measure(ctx context.Context, controlPlane *harness.ControlPlane, d time.Duration) (Load, error) {
+	before, err := look(ctx, controlPlane)
 	if err != nil {
 		return Load{}, err
 	}
 	if err := sleep(ctx, d); err != nil {
 		return Load{}, err
 	}
-	after, err := look(ctx, cluster)
+	after, err := look(ctx, controlPlane)
 	return after.since(before), err
 }
 

@@ -26,10 +26,10 @@ import (
 // bench is one run.
 type bench struct {
 	plan
-	dir       string // for everything that is thrown away
-	cluster   *harness.ControlPlane
-	elections int
-	report    Report
+	dir          string // for everything that is thrown away
+	controlPlane *harness.ControlPlane
+	elections    int
+	report       Report
 }
 
 // plan says how much to measure.
@@ -121,14 +121,14 @@ func run(ctx context.Context, p plan, out, image string) (err error) {
 	if b.report.Sizes, err = sizes(ctx, contenders, image); err != nil {
 		return err
 	}
-	controlPlane := filepath.Join(dir, "cluster")
-	if err := os.Mkdir(controlPlane, 0o755); err != nil {
+	home := filepath.Join(dir, "cluster")
+	if err := os.Mkdir(home, 0o755); err != nil {
 		return err
 	}
-	if b.cluster, err = harness.Start(ctx, controlPlane, os.Stderr); err != nil {
+	if b.controlPlane, err = harness.Start(ctx, home, os.Stderr); err != nil {
 		return err
 	}
-	defer func() { b.cluster.Close() }()
+	defer func() { b.controlPlane.Close() }()
 
 	say("first leaders")
 	if err := b.firstLeaders(ctx, p.clean, contenders...); err != nil {
@@ -162,7 +162,7 @@ func run(ctx context.Context, p plan, out, image string) (err error) {
 			}
 		}
 	}
-	b.cluster.Close() // a crowd has an API server of its own
+	b.controlPlane.Close() // a crowd has an API server of its own
 	for _, n := range p.crowds {
 		say(fmt.Sprintf("%d followers of one Lease", n))
 		if err := b.bothAtScale(ctx, 1, n+1, p.handovers); err != nil {

@@ -165,6 +165,9 @@ func (r *Report) scalePlot(title string, of func(Point) float64) (*plot.Plot, er
 		}
 		for i := range values.TextStyle {
 			values.TextStyle[i].XAlign = text.XRight
+			if system == oursName {
+				values.TextStyle[i].XAlign = text.XCenter
+			}
 		}
 		p.Add(line, dots, values)
 		p.Legend.Add(system, line, dots)

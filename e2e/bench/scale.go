@@ -51,12 +51,12 @@ func (b *bench) atScale(ctx context.Context, name string, run func(context.Conte
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	cluster, err := harness.Start(ctx, dir, os.Stderr)
+	controlPlane, err := harness.Start(ctx, dir, os.Stderr)
 	if err != nil {
 		return err
 	}
-	defer cluster.Close()
-	kubeconfig, err := cluster.Account(ctx, "crowd", []rbacv1.PolicyRule{
+	defer controlPlane.Close()
+	kubeconfig, err := controlPlane.Account(ctx, "crowd", []rbacv1.PolicyRule{
 		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "update", "watch", "create"}},
 	})
 	if err != nil {
@@ -67,7 +67,7 @@ func (b *bench) atScale(ctx context.Context, name string, run func(context.Conte
 		return err
 	}
 	defer c.close()
-	idle, err := look(ctx, cluster)
+	idle, err := look(ctx, controlPlane)
 	if err != nil {
 		return err
 	}
@@ -95,13 +95,13 @@ func (b *bench) atScale(ctx context.Context, name string, run func(context.Conte
 	if err := sleep(ctx, b.settle/2); err != nil {
 		return err
 	}
-	if p.Load, err = measure(ctx, cluster, b.plan.scale); err != nil {
+	if p.Load, err = measure(ctx, controlPlane, b.plan.scale); err != nil {
 		return err
 	}
 	for i := range handovers {
 		name := leaseName(i % leases)
 		c.drain()
-		before, err := look(ctx, cluster)
+		before, err := look(ctx, controlPlane)
 		if err != nil {
 			return err
 		}
@@ -115,14 +115,14 @@ func (b *bench) atScale(ctx context.Context, name string, run func(context.Conte
 		if err := sleep(ctx, 3*time.Second); err != nil {
 			return err
 		}
-		after, err := look(ctx, cluster)
+		after, err := look(ctx, controlPlane)
 		if err != nil {
 			return err
 		}
 		p.Refused = append(p.Refused, after.requests["PUT 409"]-before.requests["PUT 409"])
 	}
 	if leases == 1 {
-		if p.Takeover, err = takeover(ctx, cluster, c); err != nil {
+		if p.Takeover, err = takeover(ctx, controlPlane, c); err != nil {
 			return err
 		}
 	}
@@ -148,11 +148,11 @@ func (c *crowd) settle(ctx context.Context, n int) error {
 }
 
 // takeover cuts the leader off and sees what its followers do.
-func takeover(ctx context.Context, cluster *harness.ControlPlane, c *crowd) (*Takeover, error) {
+func takeover(ctx context.Context, controlPlane *harness.ControlPlane, c *crowd) (*Takeover, error) {
 	c.drain()
 	leader := c.leaders[leaseName(0)]
 	leader.link.cut()
-	l, err := cluster.Client.CoordinationV1().Leases("default").Get(ctx, leader.lease, metav1.GetOptions{})
+	l, err := controlPlane.Client.CoordinationV1().Leases("default").Get(ctx, leader.lease, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func takeover(ctx context.Context, cluster *harness.ControlPlane, c *crowd) (*Ta
 	if err := sleep(ctx, time.Until(expiry)-500*time.Millisecond); err != nil {
 		return nil, err
 	}
-	before, err := look(ctx, cluster)
+	before, err := look(ctx, controlPlane)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func takeover(ctx context.Context, cluster *harness.ControlPlane, c *crowd) (*Ta
 	if err := sleep(ctx, 3*time.Second); err != nil {
 		return nil, err
 	}
-	after, err := look(ctx, cluster)
+	after, err := look(ctx, controlPlane)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ type Steady struct {
 func (b *bench) peace(ctx context.Context, d time.Duration, s system) error {
 	result := Steady{System: s.Name, Over: d}
 	if s.Name == "" {
-		load, err := measure(ctx, b.cluster, d)
+		load, err := measure(ctx, b.controlPlane, d)
 		result.Load = load
 		b.report.Steady = append(b.report.Steady, result)
 		return err
@@ -32,7 +32,7 @@ func (b *bench) peace(ctx context.Context, d time.Duration, s system) error {
 		return err
 	}
 	defer t.close()
-	relay, err := newRelay(b.cluster.Admin.Host)
+	relay, err := newRelay(b.controlPlane.Admin.Host)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (b *bench) peace(ctx context.Context, d time.Duration, s system) error {
 		return err
 	}
 	bytes := relay.bytes.Load()
-	if result.Load, err = measure(ctx, b.cluster, d); err != nil {
+	if result.Load, err = measure(ctx, b.controlPlane, d); err != nil {
 		return err
 	}
 	result.Wire = float64(relay.bytes.Load()-bytes) / d.Seconds()

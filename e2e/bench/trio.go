@@ -36,7 +36,7 @@ func (b *bench) newTrio(ctx context.Context, s system, duration time.Duration) (
 	t := &trio{system: s, lease: fmt.Sprintf("bench-%d", b.elections), duration: duration}
 	t.dir = filepath.Join(b.dir, t.lease)
 	var err error
-	if t.kubeconfig, err = b.cluster.Account(ctx, t.lease, harness.Rules(t.lease, true, false)); err != nil {
+	if t.kubeconfig, err = b.controlPlane.Account(ctx, t.lease, harness.Rules(t.lease, true, false)); err != nil {
 		return nil, err
 	}
 	t.watcher, err = fsnotify.NewBufferedWatcher(1000)

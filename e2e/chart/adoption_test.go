@@ -262,7 +262,7 @@ func admitted(t *testing.T, manifest string) []*unstructured.Unstructured {
 			t.Errorf("%v in\n%s", err, document)
 		}
 	}
-	taken, err := cluster.DryRun(t.Context(), "default", []byte(manifest))
+	taken, err := controlPlane.DryRun(t.Context(), "default", []byte(manifest))
 	if err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
-var cluster *harness.ControlPlane
+var controlPlane *harness.ControlPlane
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -23,20 +23,20 @@ func testMain(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "leader-elector-chart-")
 	if err == nil {
 		defer func() { _ = os.RemoveAll(dir) }()
-		cluster, err = harness.Start(context.Background(), dir, os.Stderr)
+		controlPlane, err = harness.Start(context.Background(), dir, os.Stderr)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer cluster.Close()
+	defer controlPlane.Close()
 	return m.Run()
 }
 
 // The real API server takes every rendered object: no field unknown, none
 // missing, none twice.
 func TestTheAPIServerTakesTheRenders(t *testing.T) {
-	_, err := cluster.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	_, err := controlPlane.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestTheAPIServerTakesTheRenders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			objects, err := cluster.DryRun(t.Context(), namespace, []byte(manifest))
+			objects, err := controlPlane.DryRun(t.Context(), namespace, []byte(manifest))
 			if err != nil {
 				t.Error(err)
 			}

@@ -38,10 +38,10 @@ func TestTheManifestIsTheChartsOwn(t *testing.T) {
 		t.Error("the image is not pinned to a version")
 	}
 	restricted := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "restricted", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}
-	if _, err := cluster.Client.CoreV1().Namespaces().Create(t.Context(), restricted, metav1.CreateOptions{}); err != nil {
+	if _, err := controlPlane.Client.CoreV1().Namespaces().Create(t.Context(), restricted, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	taken, err := cluster.DryRun(t.Context(), restricted.Name, manifest)
+	taken, err := controlPlane.DryRun(t.Context(), restricted.Name, manifest)
 	if err != nil {
 		t.Error(err)
 	}
@@ -53,12 +53,12 @@ func TestTheManifestIsTheChartsOwn(t *testing.T) {
 	// account, which a dry run has not made.
 	spec.ServiceAccountName = ""
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod"}, Spec: *spec}
-	if _, err := cluster.Client.CoreV1().Pods(restricted.Name).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+	if _, err := controlPlane.Client.CoreV1().Pods(restricted.Name).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
 		t.Error(err)
 	}
 	spec.Containers[0].SecurityContext = nil
 	pod.Spec = *spec
-	if _, err := cluster.Client.CoreV1().Pods(restricted.Name).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err == nil {
+	if _, err := controlPlane.Client.CoreV1().Pods(restricted.Name).Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err == nil {
 		t.Error("the namespace takes any pod")
 	}
 }

@@ -27,7 +27,7 @@ func TestLeaderEvents(t *testing.T) {
 	}
 
 	rules := append(harness.Rules(g.lease, true, false), harness.EventRule())
-	kubeconfig, err := cluster.Account(t.Context(), g.lease+"-events", rules)
+	kubeconfig, err := controlPlane.Account(t.Context(), g.lease+"-events", rules)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestLeaderEvents(t *testing.T) {
 	g.leader(nil)
 	says := func(want string) {
 		for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-			all, err := cluster.Client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + g.lease})
+			all, err := controlPlane.Client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + g.lease})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,9 +20,9 @@ import (
 )
 
 var (
-	cluster *harness.ControlPlane
-	binary  string
-	groups  atomic.Int32 // counts them, so that each has names of its own
+	controlPlane *harness.ControlPlane
+	binary       string
+	groups       atomic.Int32 // counts them, so that each has names of its own
 )
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
@@ -35,13 +35,13 @@ func testMain(m *testing.M) int {
 		binary, err = harness.BuildSidecar(ctx, dir)
 	}
 	if err == nil {
-		cluster, err = harness.Start(ctx, dir, os.Stderr)
+		controlPlane, err = harness.Start(ctx, dir, os.Stderr)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer cluster.Close()
+	defer controlPlane.Close()
 	return m.Run()
 }
 
@@ -60,7 +60,7 @@ type group struct {
 func newGroup(t *testing.T, watch, label bool, env ...string) *group {
 	t.Helper()
 	lease := fmt.Sprintf("%s-%d", strings.ToLower(strings.ReplaceAll(t.Name(), "_", "-")), groups.Add(1))
-	kubeconfig, err := cluster.Account(t.Context(), lease, harness.Rules(lease, watch, label))
+	kubeconfig, err := controlPlane.Account(t.Context(), lease, harness.Rules(lease, watch, label))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestApiServerDownForLongerThanTheLease(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=3s")
 	g.startThree()
 	g.leader(nil)
-	cluster.StopAPIServer()
+	controlPlane.StopAPIServer()
 	gone := g.eventually("no leader", func() bool { return len(g.leaders()) == 0 })
 	t.Logf("the file went %v after the API server", gone.Round(time.Millisecond))
 	g.during(3*time.Second, func() error {
@@ -216,7 +216,7 @@ func TestApiServerDownForLongerThanTheLease(t *testing.T) {
 		}
 		return nil
 	})
-	if err := cluster.StartAPIServer(t.Context()); err != nil {
+	if err := controlPlane.StartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	g.leader(nil)
@@ -226,8 +226,8 @@ func TestApiServerRestartedQuicklyChangesNoLeader(t *testing.T) {
 	g := newGroup(t, true, false, "LEASE_DURATION=60s", "RENEW_INTERVAL=1s")
 	g.startThree()
 	leader := g.leader(nil)
-	cluster.StopAPIServer()
-	if err := cluster.StartAPIServer(t.Context()); err != nil {
+	controlPlane.StopAPIServer()
+	if err := controlPlane.StartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(leader.File)
@@ -273,7 +273,7 @@ func TestMixedWithClientGo(t *testing.T) {
 		OnStoppedLeading: func() { leads.Store(false) },
 	}
 	theirs := func(ctx context.Context, ended chan<- struct{}) {
-		elector, err := peer.New(cluster.Client.CoordinationV1(), "default", g.lease, "theirs", 3*time.Second, callbacks)
+		elector, err := peer.New(controlPlane.Client.CoordinationV1(), "default", g.lease, "theirs", 3*time.Second, callbacks)
 		if err != nil {
 			t.Error(err)
 			return
@@ -340,7 +340,7 @@ func TestSteadyStateCostsOneUpdatePerRenewInterval(t *testing.T) {
 // Its own Lease, which it renews every 10 s, is among them.
 func requests(t *testing.T) map[string]int {
 	t.Helper()
-	metrics, err := cluster.APIServerMetrics(t.Context())
+	metrics, err := controlPlane.APIServerMetrics(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func requests(t *testing.T) map[string]int {
 
 func TestPodLabelIsHealedAfterAKill(t *testing.T) {
 	g := newGroup(t, true, true, "LEASE_DURATION=3s", "RELEASE_DELAY=0", "LABEL_POD_ROLE=true")
-	pods := cluster.Client.CoreV1().Pods("default")
+	pods := controlPlane.Client.CoreV1().Pods("default")
 	for _, name := range []string{"pod-a", "pod-b"} {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}}}
 		if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {

@@ -56,7 +56,7 @@ func (c *chaos) settle(within time.Duration) bool {
 }
 
 func (c *chaos) settled() bool {
-	l, err := c.cluster.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{})
+	l, err := c.controlPlane.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{})
 	if err != nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" || l.Spec.LeaseDurationSeconds == nil || *l.Spec.LeaseDurationSeconds != 3 ||
 		l.Spec.LeaseTransitions == nil || l.Annotations[lease.IncarnationAnnotation] == "" || strings.Contains(l.Annotations[lease.IncarnationAnnotation], ":") {
 		return false
@@ -76,7 +76,7 @@ func (c *chaos) settled() bool {
 }
 
 func (c *chaos) stored() string {
-	l, err := c.cluster.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{})
+	l, err := c.controlPlane.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{})
 	if err != nil {
 		return err.Error()
 	}
@@ -97,7 +97,7 @@ func (c *chaos) admin(do func(context.Context) error) {
 
 // edit changes the Lease, whatever its version is.
 func (c *chaos) edit(change func(*coordinationv1.LeaseSpec)) {
-	leases := c.cluster.Client.CoordinationV1().Leases("default")
+	leases := c.controlPlane.Client.CoordinationV1().Leases("default")
 	c.admin(func(ctx context.Context) error {
 		l, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 		if err != nil {
@@ -112,7 +112,7 @@ func (c *chaos) edit(change func(*coordinationv1.LeaseSpec)) {
 // awaitStored waits until the Lease shows what a policy does to it.
 func (c *chaos) awaitStored(name string, shows func(*coordinationv1.Lease) bool) {
 	for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(20 * time.Millisecond) {
-		l, err := c.cluster.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{})
+		l, err := c.controlPlane.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{})
 		if err == nil && shows(l) {
 			return
 		}
@@ -126,7 +126,7 @@ func (c *chaos) disturb() {
 	case 0:
 		c.anomaly("Lease deleted", func() {
 			c.admin(func(ctx context.Context) error {
-				return c.cluster.Client.CoordinationV1().Leases("default").Delete(ctx, leaseName, metav1.DeleteOptions{})
+				return c.controlPlane.Client.CoordinationV1().Leases("default").Delete(ctx, leaseName, metav1.DeleteOptions{})
 			})
 		}, nil)
 	case 1:
@@ -162,7 +162,7 @@ func (c *chaos) restoreEtcd() {
 		return
 	}
 	renewal := func() (at time.Time) {
-		if l, err := c.cluster.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{}); err == nil && l.Spec.RenewTime != nil {
+		if l, err := c.controlPlane.Client.CoordinationV1().Leases("default").Get(c.Context(), leaseName, metav1.GetOptions{}); err == nil && l.Spec.RenewTime != nil {
 			at = l.Spec.RenewTime.Time
 		}
 		return at
@@ -176,21 +176,21 @@ func (c *chaos) restoreEtcd() {
 	for _, r := range c.replicas {
 		r.proxy.Stop()
 	}
-	c.cluster.StopAPIServer()
-	c.cluster.StopEtcd()
+	c.controlPlane.StopAPIServer()
+	c.controlPlane.StopEtcd()
 	var err error
 	if c.backedUp {
 		c.note("etcd restored", nil)
-		err = c.cluster.RestoreEtcd()
+		err = c.controlPlane.RestoreEtcd()
 	} else {
-		err = c.cluster.BackupEtcd()
+		err = c.controlPlane.BackupEtcd()
 	}
 	c.backedUp = !c.backedUp
 	if err == nil {
-		err = c.cluster.StartEtcd()
+		err = c.controlPlane.StartEtcd()
 	}
 	if err == nil {
-		err = c.cluster.StartAPIServer(c.Context())
+		err = c.controlPlane.StartAPIServer(c.Context())
 	}
 	for _, r := range c.replicas {
 		if err == nil {

@@ -57,13 +57,13 @@ func (r *replica) says() bool {
 
 type chaos struct {
 	*testing.T
-	cluster  *harness.ControlPlane
-	binary   string
-	replicas []*replica
-	random   *rand.Rand
-	faults   map[string]int
-	timeline *harness.Timeline
-	backedUp bool // there is a backup of etcd that was not restored yet
+	controlPlane *harness.ControlPlane
+	binary       string
+	replicas     []*replica
+	random       *rand.Rand
+	faults       map[string]int
+	timeline     *harness.Timeline
+	backedUp     bool // there is a backup of etcd that was not restored yet
 
 	mu        sync.Mutex
 	looks     int
@@ -85,16 +85,16 @@ func TestChaos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := harness.Start(t.Context(), dir, os.Stderr)
+	controlPlane, err := harness.Start(t.Context(), dir, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close()
-	account, err := cluster.Account(t.Context(), "chaos", harness.Rules(leaseName, true, false))
+	defer controlPlane.Close()
+	account, err := controlPlane.Account(t.Context(), "chaos", harness.Rules(leaseName, true, false))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chaos{T: t, cluster: cluster, binary: binary, random: rand.New(rand.NewPCG(*seed, 0)), faults: map[string]int{}, timeline: harness.NewTimeline(), lastSeen: time.Now(), token: -1}
+	c := &chaos{T: t, controlPlane: controlPlane, binary: binary, random: rand.New(rand.NewPCG(*seed, 0)), faults: map[string]int{}, timeline: harness.NewTimeline(), lastSeen: time.Now(), token: -1}
 	proxies := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	for i := range 3 {
 		c.replicas = append(c.replicas, c.newReplica(proxies, account, fmt.Sprintf("replica-%d", i)))
@@ -145,7 +145,7 @@ func TestChaos(t *testing.T) {
 }
 
 func (c *chaos) newReplica(proxies *toxiproxy.ApiServer, account, identity string) *replica {
-	upstream := strings.TrimPrefix(c.cluster.Admin.Host, "https://")
+	upstream := strings.TrimPrefix(c.controlPlane.Admin.Host, "https://")
 	r := &replica{identity: identity, dir: filepath.Join(c.TempDir(), identity), proxy: toxiproxy.NewProxy(proxies, identity, "127.0.0.1:0", upstream)}
 	if err := r.proxy.Start(); err != nil {
 		c.Fatal(err)
@@ -224,16 +224,16 @@ func (c *chaos) fault() {
 		c.start(r)
 	case n == 15:
 		c.note("API server killed", nil)
-		c.cluster.StopAPIServer()
+		c.controlPlane.StopAPIServer()
 		c.sleep(3 * time.Second)
-		if err := c.cluster.StartAPIServer(c.Context()); err != nil {
+		if err := c.controlPlane.StartAPIServer(c.Context()); err != nil {
 			c.Fatal(err)
 		}
 	case n == 16:
 		c.note("etcd killed", nil)
-		c.cluster.StopEtcd()
+		c.controlPlane.StopEtcd()
 		c.sleep(3 * time.Second)
-		if err := c.cluster.StartEtcd(); err != nil {
+		if err := c.controlPlane.StartEtcd(); err != nil {
 			c.Fatal(err)
 		}
 	case n == 17:

@@ -26,7 +26,7 @@ var mutations = []struct {
 
 // makePolicies stores the policies. Each is in force while it has a binding.
 func (c *chaos) makePolicies() {
-	api, ctx := c.cluster.Client.AdmissionregistrationV1(), c.Context()
+	api, ctx := c.controlPlane.Client.AdmissionregistrationV1(), c.Context()
 	match := &admission.MatchResources{ResourceRules: []admission.NamedRuleWithOperations{{
 		ResourceNames: []string{leaseName},
 		RuleWithOperations: admission.RuleWithOperations{
@@ -55,7 +55,7 @@ func (c *chaos) makePolicies() {
 
 // mutate brings the mutation of this name into force, or ends it.
 func (c *chaos) mutate(name string, on bool) {
-	bindings := c.cluster.Client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
+	bindings := c.controlPlane.Client.AdmissionregistrationV1().MutatingAdmissionPolicyBindings()
 	c.bind(on, func(ctx context.Context) error {
 		_, err := bindings.Create(ctx, &admission.MutatingAdmissionPolicyBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: admission.MutatingAdmissionPolicyBindingSpec{PolicyName: name},
@@ -66,7 +66,7 @@ func (c *chaos) mutate(name string, on bool) {
 
 // deny lets every write of the replicas be refused, or ends that.
 func (c *chaos) deny(on bool) {
-	bindings := c.cluster.Client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
+	bindings := c.controlPlane.Client.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
 	c.bind(on, func(ctx context.Context) error {
 		_, err := bindings.Create(ctx, &admission.ValidatingAdmissionPolicyBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: "deny"},

@@ -16,7 +16,7 @@ import (
 // watchLease notes who holds the Lease.
 func (c *chaos) watchLease(ctx context.Context) {
 	for ctx.Err() == nil {
-		w, err := c.cluster.Client.CoordinationV1().Leases("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + leaseName})
+		w, err := c.controlPlane.Client.CoordinationV1().Leases("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + leaseName})
 		if err == nil {
 			for ev := range w.ResultChan() {
 				if l, ok := ev.Object.(*coordinationv1.Lease); ok {
