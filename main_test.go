@@ -63,8 +63,7 @@ func TestAPortThatIsTakenIsABadConfiguration(t *testing.T) {
 func kubeconfigFor(t *testing.T, url string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
-	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}]}`, url)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(path, leasetest.Kubeconfig(url), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

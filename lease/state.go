@@ -44,7 +44,8 @@ type State struct {
 	Denied bool
 
 	// Role is what this replica does: "reading", "following", "leading" or "handing over".
-	// One that leads may not tell yet (ValidUntil is zero): it renews first.
+	// One that leads may not tell yet (ValidUntil is zero): it renews first. After Run has
+	// returned it is the last role.
 	Role Role
 	// Down says that Stand(false) was called, or Stand is awaited: no claim is made.
 	Down bool

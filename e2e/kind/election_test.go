@@ -89,7 +89,7 @@ func chartWithLibrary(t *testing.T, name string) (dir string) {
 	return dir
 }
 
-// load reads a chart: anew for each use, since Helm writes on what it is given.
+// load reads a chart. Each use reads it again, since Helm changes what it is given.
 func load(t *testing.T, dir string) *helmchart.Chart {
 	t.Helper()
 	c, err := loader.Load(dir)
@@ -263,7 +263,7 @@ func (e *election) ledAgain(moment time.Time, within time.Duration) (w window, a
 }
 
 // handovers looks at the changes of leader after a moment: how many there were,
-// the longest time for which nobody was at work, and how much of that at most
+// the longest time for which no app worked, and how much of that at most
 // was the election's. The rest is the kubelet's, which tells the sidecar to stop
 // some time after the app has stopped.
 func (e *election) handovers(moment time.Time) (changes int, idle, ours time.Duration) {
@@ -306,7 +306,7 @@ func (e *election) settledWithin(controllers time.Duration) {
 	}
 	for _, l := range e.others() {
 		if strings.Contains(l, ": stale") && slices.ContainsFunc(keys(e.frozen, e.killed), func(pod string) bool { return strings.Contains(l, pod) }) {
-			continue // nobody was there to remove the file
+			continue // no process was there to remove the file
 		}
 		e.Errorf("an app complains: %s", l)
 	}

@@ -97,7 +97,7 @@ var scenarios = []struct {
 	}},
 	{"sidecar frozen (SIGSTOP) past the lease, then thawed", true, withLease(shortLease), shortLease + slack, "from the freeze", func(e *election) time.Duration {
 		old := e.leader()
-		e.killed[old.Pod] = true // a file that nobody removes, and perhaps a liveness probe that fails
+		e.killed[old.Pod] = true // a file that no process removes, and perhaps a liveness probe that fails
 		node, start := e.nodeOf(old.Pod), time.Now()
 		e.signal(node, old.Pod, sidecarProcess, "STOP")
 		next := e.after(start, time.Minute)
@@ -166,7 +166,7 @@ var scenarios = []struct {
 				break
 			}
 		}
-		sleepUntil(start.Add(shortLease + 2*time.Second)) // whoever thinks it free would have it by now
+		sleepUntil(start.Add(shortLease + 2*time.Second)) // a replica that thinks it free would have it by now
 		e.settled()
 		if w := e.leader(); w.Begin != old.Begin {
 			e.Errorf("the leader's work was interrupted: %v, then %v", old, w)
@@ -188,7 +188,7 @@ var scenarios = []struct {
 		node := e.nodeOf(old.Pod)
 		// After some kills the kubelet waits before it starts the container
 		// again: long enough for the Lease to expire while the pod's label,
-		// which nobody is there to change, still says leader.
+		// which no sidecar is there to change, still says leader.
 		next, killed := old, time.Time{}
 		for deadline := time.Now().Add(2 * time.Minute); next.Pod == old.Pod; next, _ = e.ledAgain(killed, time.Minute) {
 			if time.Now().After(deadline) {
@@ -255,7 +255,7 @@ func obstinate(native bool) map[string]any {
 	return values
 }
 
-// obstinateApp deletes the leader's pod. Nobody may begin to work before the
+// obstinateApp deletes the leader's pod. No app may begin to work before the
 // old app's piece of work has ended, or the app has.
 func obstinateApp(e *election) time.Duration {
 	old := e.leader()
@@ -295,7 +295,7 @@ func (e *election) handedOver(old window) time.Duration {
 	if changes == 0 {
 		e.Error("the leader did not change")
 	}
-	e.note = fmt.Sprintf("; %d handovers, nobody at work for %v at most, the kubelet's share included", changes, idle.Round(time.Millisecond))
+	e.note = fmt.Sprintf("; %d handovers, no app at work for %v at most, the kubelet's share included", changes, idle.Round(time.Millisecond))
 	return ours
 }
 

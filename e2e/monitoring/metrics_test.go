@@ -38,8 +38,7 @@ func scrape(t *testing.T, accept string) string {
 	}
 	dir := t.TempDir()
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}]}`, api.URL)
-	if err := os.WriteFile(kubeconfig, []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(kubeconfig, leasetest.Kubeconfig(api.URL), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := harness.StartSidecar(binary, dir, "pod-0", "LEASE_NAME=app", "NAMESPACE=default", "LEAD_WHILE=lock", "KUBECONFIG="+kubeconfig)

@@ -1,11 +1,14 @@
 package monitoring
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,23 +25,38 @@ import (
 	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
-// rendered are the objects that charts/example renders for Prometheus' operator.
-func rendered(t *testing.T) (monitor operator.PodMonitor, rule operator.PrometheusRule) {
-	t.Helper()
-	root, err := harness.Root(t.Context())
+// manifest is what charts/example renders, with the objects for Prometheus' operator.
+var manifest = sync.OnceValues(func() (string, error) {
+	ctx := context.Background()
+	root, err := harness.Root(ctx)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	dir, err := chart.WithDependencies(root, filepath.Join(root, "charts", "example"), t.TempDir())
+	temporary, err := os.MkdirTemp("", "")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	out, err := exec.CommandContext(t.Context(), "go", "tool", "helm", "template", "demo", dir, "--namespace", "apps",
+	defer func() { _ = os.RemoveAll(temporary) }()
+	dir, err := chart.WithDependencies(root, filepath.Join(root, "charts", "example"), temporary)
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, "go", "tool", "helm", "template", "demo", dir, "--namespace", "apps",
 		"--set", "leader-elector.podMonitor.create=true,leader-elector.prometheusRule.create=true").CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
 	}
-	for object := range strings.SplitSeq(string(out), "\n---\n") {
+	return string(out), nil
+})
+
+// rendered are the objects for Prometheus' operator.
+func rendered(t *testing.T) (monitor operator.PodMonitor, rule operator.PrometheusRule) {
+	t.Helper()
+	all, err := manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for object := range strings.SplitSeq(all, "\n---\n") {
 		var into any
 		switch {
 		case strings.Contains(object, "\nkind: PodMonitor\n"):

@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -40,7 +39,7 @@ func begin(t *testing.T, argv []string, environ ...string) *running {
 	t.Cleanup(web.Close)
 	dir := t.TempDir()
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	write(t, kubeconfig, fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c","clusters":[{"name":"c","cluster":{"server":%q}}],"contexts":[{"name":"c","context":{"cluster":"c"}}]}`, web.URL))
+	write(t, kubeconfig, string(leasetest.Kubeconfig(web.URL)))
 	cfg, err := LoadConfig(append(append(required, "HEALTH_PORT=0", "STATUS_DIR="+filepath.Join(dir, "status"), "KUBECONFIG="+kubeconfig), environ...))
 	check(t, err)
 	if argv != nil {

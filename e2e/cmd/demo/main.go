@@ -170,7 +170,7 @@ func (s *show) next(ctx context.Context, before *harness.Sidecar) (*harness.Side
 			}
 		}
 		if time.Now().After(limit) {
-			return nil, fmt.Errorf("nobody leads after a minute; the log of %s:\n%s", s.replicas[2].Identity, s.replicas[2].Log())
+			return nil, fmt.Errorf("no sidecar leads after a minute; the log of %s:\n%s", s.replicas[2].Identity, s.replicas[2].Log())
 		}
 		if time.Since(printed) > 3*time.Second {
 			s.print()
