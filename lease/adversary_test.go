@@ -60,8 +60,8 @@ func TestS1_AnEditShortensTheTerm(t *testing.T) {
 }
 
 // A token that is mistyped as the last one there is, and put right by the leader, keeps no
-// replica from leading, however soon the leader ends. No replica asks for the Lease to be
-// deleted by then.
+// replica from leading, however soon the leader ends. No replica asks an operator to delete
+// the Lease in between.
 func TestS12_ALastTokenThatWasMistyped(t *testing.T) {
 	for _, ends := range []string{"cleanly", "killed"} {
 		t.Run(ends, func(t *testing.T) {
