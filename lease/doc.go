@@ -30,8 +30,8 @@
 //
 //   - the boot-time clocks of the nodes run at rates that differ by less than
 //     LeaseDuration / RenewDeadline, 1.5 by default;
-//   - every program that writes the Lease waits as a replica does. A person or a
-//     controller that edits it is survived, as the rules below say.
+//   - every program that writes the Lease waits as a replica does. An edit by a person
+//     or a controller is allowed for, as the rules below say.
 //
 // An action takes time. One that began while IsLeader was true may end after
 // another replica has begun to lead. Where that matters, pass [State.Transitions]
@@ -40,17 +40,17 @@
 //
 // # Clocks
 //
-// The election compares no two machines' clocks. What a record's renewTime says is
-// never used. A follower only sees that it has changed, and measures on its own
-// clock how long it stays the same. The clock is the time since boot, which goes
+// The election never compares the clocks of two machines. What a record's renewTime
+// says is never used. A follower only sees that it has changed, and measures on its
+// own clock how long it stays the same. The clock is the time since boot, which goes
 // on while the machine sleeps, and which no adjustment of the wall clock moves.
 //
 // Only the rates of two clocks have to agree. An example, with the defaults: the
 // leader sends a renewal at its 100 s. That lets it lead until its 110 s. The
 // follower learns of the renewal a moment later, at its 7000 s, and does not claim
 // the Lease before its 7015 s. So the follower's clock would have to count 15 s
-// while the leader's counts 10 s for both to lead. Whether the one says 100 and
-// the other 7000, or whether one wall clock is wrong by a day, is of no account.
+// while the leader's counts 10 s for both to lead. It does not matter that the one
+// says 100 and the other 7000, or that a wall clock is wrong by a day.
 //
 // Choose a greater LeaseDuration / RenewDeadline for a greater tolerance. The
 // price is a longer time without a leader after a leader has died.
@@ -70,15 +70,15 @@
 //
 // S2. A follower claims a held Lease only after it has seen the record unchanged for
 // the duration that the holder may rely on. That is the longest leaseDurationSeconds
-// of the holder's records, except those that its renewals are known to have replaced.
-// Where the first record that a follower sees of a term is a renewal, the records
-// before it are taken to have been as long as its own would be.
-// An edit is forgotten once the holder has renewed over it. A duration of more than
+// of the holder's records, except those that its renewals are known to have
+// replaced. Where the first record that a follower sees of a term is a renewal, the
+// records before it are taken to have been as long as its own would be. An edit is
+// forgotten once the holder has renewed over it. A duration of more than
 // [MaxLeaseDuration] counts as that. A renewTime of whole seconds may hide renewals
 // within its second, so a follower waits two seconds longer for such a record. A
 // record that its holder released is free at once. A Lease that does not exist is
-// created. A Lease whose holder was erased by another hand is not free: the follower
-// waits as if it were held.
+// created. A Lease whose holder was erased by something that is not a replica is not
+// free: the follower waits as if it were held.
 //
 // S3. Every write carries the resourceVersion that it was decided on. After a 409
 // the replica reads again. It never forces a write. Where the read finds the
@@ -149,7 +149,7 @@
 // a release as well as by expiry.
 //
 // L6. Once a fault is over, one of the replicas leads within twice the longest
-// LeaseDuration in play. However another writer disturbs the Lease, a replica sends
+// LeaseDuration in play. Whatever another writer does to the Lease, a replica sends
 // at most one request per RetryPeriod / 4 on average.
 //
 // # Leadership follows the app
@@ -172,10 +172,10 @@
 //
 // A6. Where no app is alive no replica leads.
 //
-// A7. After [Elector.Retire], which says that its pod is being deleted, a replica makes no
-// claim. A leader leads on until StepDown or Stand(false), or until Run's context ends.
-// Where it has lost its validity, it tells its app of no term any more, and releases
-// what it still holds.
+// A7. After [Elector.Retire], which says that its pod is being deleted, a replica
+// makes no claim. A leader leads on until StepDown or Stand(false), or until Run's
+// context ends. Where it has lost its validity, it tells its app of no term any
+// more, and releases what it still holds.
 //
 // # Step-down and preference
 //
