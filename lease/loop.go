@@ -72,9 +72,12 @@ func (e *Elector) election() *election.Config {
 
 // carryOut does what a Step asks for, in its order. It waits for nothing.
 func (l *loop) carryOut(t election.Todo) {
-	s := t.State
+	s, uid := t.State, types.UID(t.State.UID)
+	if uid == "" && s.ValidUntil != 0 { // the Lease was deleted under its leader, which puts it back
+		uid = l.State().LeaseUID
+	}
 	l.publish(State{
-		Identity: l.cfg.Identity, Leader: s.Leader, Previous: s.Previous, ValidUntil: s.ValidUntil, HeldUntil: s.HeldUntil, LeaseUID: types.UID(s.UID),
+		Identity: l.cfg.Identity, Leader: s.Leader, Previous: s.Previous, ValidUntil: s.ValidUntil, HeldUntil: s.HeldUntil, LeaseUID: uid,
 		Transitions: s.Transitions, Synced: s.Synced, Problem: s.Problem, Denied: s.Denied,
 		Role: roles[s.Role], Down: s.Down, Retired: s.Retired, Draining: s.Draining, Rests: s.Rests, Acquired: acquired(s.Acquired), ClaimAt: s.ClaimAt, LapsesAt: s.LapsesAt,
 	})

@@ -467,6 +467,20 @@ func TestS10_ALeaseDeletedUnderALiveTermIsNotFree(t *testing.T) {
 			equal(w, "published uid", a.State().LeaseUID, after.UID)
 		})
 	})
+	t.Run("a leader that can't put it back still says under which uid it leads", func(t *testing.T) {
+		inFakeTime(t, func(w *world) {
+			a := w.start("a")
+			sleep(time.Second)
+			uid := w.lease().UID
+			w.OnRequest(func(r leasetest.Request) leasetest.Fault {
+				return leasetest.Fault{DropRequest: r.Verb == "create"}
+			})
+			w.Delete(namespace, name)
+			sleep(time.Second)
+			w.leads(true, a)
+			equal(w, "uid", a.State().LeaseUID, uid)
+		})
+	})
 	t.Run("holder wiped", func(t *testing.T) {
 		inFakeTime(t, func(w *world) {
 			a, b := w.start("a"), w.start("b")

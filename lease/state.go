@@ -30,7 +30,8 @@ type State struct {
 	// work of a leader that gives up is being stopped (Config.BeforeRelease): that
 	// work must have ended by then. Zero otherwise.
 	HeldUntil boottime.Moment
-	// LeaseUID is the uid of the Lease object that Transitions counts in.
+	// LeaseUID is the uid of the Lease object that Transitions counts in. It is empty
+	// where there is none, and stays while a leader puts a deleted Lease back.
 	LeaseUID types.UID
 	// Transitions is spec.leaseTransitions: a fencing token, which grows with
 	// every change of holder. Tokens are comparable under one LeaseUID.
