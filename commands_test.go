@@ -116,6 +116,20 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// A replica that may not read the Lease says nothing of what is stored, nor a token.
+func TestStatusOfALeaseThatWasNeverRead(t *testing.T) {
+	var stored leasetest.Server
+	stored.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{Status: 403, Message: leasetest.RoleMissing} })
+	api := httptest.NewServer(&stored)
+	t.Cleanup(api.Close)
+	a := start(t, kubeconfigFor(t, api.URL), "a")
+	eventually(t, "it is refused", func() bool { return a.logged("API request failed") })
+	code, out := a.command(t, "status")
+	if code != 0 || !strings.Contains(out, "default/app, which was not read yet") || strings.Contains(out, "none") || strings.Contains(out, "Fencing token") {
+		t.Errorf("status: %d\n%s", code, out)
+	}
+}
+
 // The hook of a pod that is being deleted: the follower in it claims no more, though the
 // leader goes (A7).
 func TestA7_Retire(t *testing.T) {

@@ -2,10 +2,12 @@ package monitoring
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,8 @@ import (
 
 	operator "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/prometheus/config"
+	_ "github.com/prometheus/prometheus/discovery/kubernetes" // as a kind of service discovery that a configuration may have
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -119,6 +123,37 @@ var alerts = map[string]struct{ fires, not string }{
 	},
 }
 
+var update = flag.Bool("update", false, "write deploy/prometheus-rules.yaml again")
+
+// deploy/prometheus-rules.yaml has the chart's rules for a Prometheus without the operator.
+func TestTheRulesWithoutTheOperator(t *testing.T) {
+	_, rule := rendered(t)
+	groups, err := yaml.Marshal(rule.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// There they are for one Lease, here for all.
+	const name = "demo-example-leader-elector"
+	text := strings.ReplaceAll(string(groups), `{namespace="apps",name="`+name+`"}`, "")
+	text = "# Alerts for every election that this Prometheus scrapes. See docs/monitoring.md.\n" + strings.Replace(text, name, "leader-elector", 1)
+	if strings.Contains(text, "demo") {
+		t.Fatalf("a rule is about one Lease:\n%s", text)
+	}
+	root, err := harness.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "deploy", "prometheus-rules.yaml")
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read(t, "deploy", "prometheus-rules.yaml") != text {
+		t.Errorf("%s is not what the chart renders (go test -update writes it)", path)
+	}
+}
+
 // A series that is gone is no leader either.
 func TestNoPodsAreNoLeader(t *testing.T) {
 	_, rule := rendered(t)
@@ -182,4 +217,24 @@ func fires(t *testing.T, rule operator.PrometheusRule, alert, series string) boo
 	}
 	t.Fatalf("no alert %s is rendered", alert)
 	return false
+}
+
+// The configuration in docs/monitoring.md is one that Prometheus takes, and the chart's
+// pods have the port that it keeps.
+func TestTheScrapeConfiguration(t *testing.T) {
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(read(t, "docs", "monitoring.md"), -1) {
+		if strings.Contains(block[1], "scrape_configs:") {
+			c, err := config.Load(block[1], promslog.NewNopLogger())
+			if err != nil {
+				t.Fatal(err)
+			}
+			monitor, _ := rendered(t)
+			port := *monitor.Spec.PodMetricsEndpoints[0].Port
+			if keep := c.ScrapeConfigs[0].RelabelConfigs[0]; !keep.Regex.MatchString(port) {
+				t.Errorf("%s does not keep the port %s", keep.Regex, port)
+			}
+			return
+		}
+	}
+	t.Error("docs/monitoring.md has no scrape_configs")
 }

@@ -17,6 +17,7 @@ import (
 type standing struct {
 	leadership
 	Lease    string     `json:"lease"`              // namespace/name
+	Synced   bool       `json:"synced"`             // it has been read, so that the rest is known
 	Since    *time.Time `json:"since,omitempty"`    // when the leader's term began, by its clock
 	Role     lease.Role `json:"role"`               // of this replica
 	Why      []string   `json:"why"`                // it has that role
@@ -38,7 +39,7 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) standing() standing {
 	state, now := s.election.State(), s.election.Clock().Now()
-	is := standing{leadership: s.leadership(), Lease: s.lease, Role: state.Role, Problem: state.Problem, Retired: state.Retired}
+	is := standing{leadership: s.leadership(), Lease: s.lease, Synced: state.Synced, Role: state.Role, Problem: state.Problem, Retired: state.Retired}
 	if !state.Acquired.IsZero() && state.Leader != "" {
 		is.Since = &state.Acquired
 	}

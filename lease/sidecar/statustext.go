@@ -21,19 +21,26 @@ func printStanding(w io.Writer, body []byte) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(table, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
 	}
-	if is.LeaseUID == "" {
+	switch {
+	case !is.Synced:
+		row("Lease", "%s, which was not read yet", is.Lease)
+	case is.LeaseUID == "":
 		row("Lease", "%s, which does not exist", is.Lease)
-	} else {
+	default:
 		row("Lease", "%s (uid %s)", is.Lease, is.LeaseUID)
 	}
-	if is.Leader == "" {
+	switch {
+	case !is.Synced: // who leads is not known
+	case is.Leader == "":
 		row("Leader", "none")
-	} else if is.Since == nil {
+	case is.Since == nil:
 		row("Leader", "%s", is.Leader)
-	} else {
+	default:
 		row("Leader", "%s, since %s", is.Leader, is.Since.Format(time.RFC3339))
 	}
-	row("Fencing token", "%d", is.LeaseTransitions)
+	if is.LeaseUID != "" {
+		row("Fencing token", "%d", is.LeaseTransitions)
+	}
 	row("This replica", "%s, %s", is.Identity, is.Role)
 	for _, why := range is.Why {
 		row("", "%s", why)

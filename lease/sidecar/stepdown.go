@@ -66,7 +66,7 @@ func (c *Config) stepDown(ctx context.Context, api *rest.Config, successor strin
 	}
 	fmt.Fprintf(stdout, "%s leads after %v\n", leader, took.Round(time.Millisecond))
 	if successor != "" && leader != successor {
-		return fmt.Errorf("%s leads instead of %s, which did not claim the Lease within RETRY_PERIOD of its release (nothing holds it back for a successor where the leader died instead)", leader, successor)
+		return fmt.Errorf("%s leads instead of %s, which did not claim the Lease within RETRY_PERIOD of its release", leader, successor)
 	}
 	return nil
 }
