@@ -38,7 +38,7 @@ func printStanding(w io.Writer, body []byte) error {
 	default:
 		row("Leader", "%s, since %s", is.Leader, is.Since.Format(time.RFC3339))
 	}
-	if is.LeaseUID != "" {
+	if is.Synced {
 		row("Fencing token", "%d", is.LeaseTransitions)
 	}
 	row("This replica", "%s, %s", is.Identity, is.Role)

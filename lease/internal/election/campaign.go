@@ -98,7 +98,7 @@ func (c *Campaign) Step(now boottime.Moment, wall time.Time, ev Event) Todo {
 		c.handover.stopping = true
 		c.giveUp(Stopping, now, &t)
 	case StepDownAsked:
-		t.say(slog.LevelWarn, "Stepping down", "reason", ev.Reason)
+		t.say(slog.LevelInfo, "Stepping down", "reason", ev.Reason)
 		c.handover.rest(false)
 		c.giveUp(SteppingDown, now, &t)
 	case StandAsked:
