@@ -119,7 +119,9 @@ func TestCommands(t *testing.T) {
 // A replica that may not read the Lease says nothing of what is stored, nor a token.
 func TestStatusOfALeaseThatWasNeverRead(t *testing.T) {
 	var stored leasetest.Server
-	stored.OnRequest(func(leasetest.Request) leasetest.Fault { return leasetest.Fault{Status: 403, Message: leasetest.RoleMissing} })
+	stored.OnRequest(func(leasetest.Request) leasetest.Fault {
+		return leasetest.Fault{Status: 403, Message: leasetest.RoleMissing}
+	})
 	api := httptest.NewServer(&stored)
 	t.Cleanup(api.Close)
 	a := start(t, kubeconfigFor(t, api.URL), "a")
