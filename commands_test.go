@@ -63,7 +63,7 @@ func freePort(t *testing.T) string {
 	return ""
 }
 
-// command runs one in the program's container, so to speak.
+// command runs one as in the program's container.
 func (p *process) command(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
 	var both bytes.Buffer

@@ -126,7 +126,7 @@ func (c *Config) ValidateTimings() error {
 		refuse("RenewInterval", c.RenewInterval, "with {RetryPeriod} added, must be at most {RenewDeadline}, so that a renewal that fails is tried again in time")
 	}
 	if c.ClaimDelay < 0 || c.ClaimDelay > c.LeaseDuration {
-		refuse("ClaimDelay", c.ClaimDelay, "must be from 0 to {LeaseDuration}, or no replica leads for long where this one is the only one left")
+		refuse("ClaimDelay", c.ClaimDelay, "must be from 0 to {LeaseDuration}: a longer one would leave the Lease without a leader where this replica is the only one left")
 	}
 	return errors.Join(errs...)
 }

@@ -121,7 +121,7 @@ func TestS2_AMistypedDurationIsForgotten(t *testing.T) {
 			equal(w, "taken over after", w.takesOver(b, time.Minute), leaseDuration)
 		})
 	})
-	t.Run("one that stays is waited out for an hour", func(t *testing.T) {
+	t.Run("one that stays is waited for, for an hour", func(t *testing.T) {
 		inFakeTime(t, func(w *world) {
 			w.heldBy("other", mistyped)
 			a := w.start("a")

@@ -148,7 +148,7 @@ func (c *ControlPlane) StartAPIServer(ctx context.Context) (err error) {
 	}
 }
 
-// StopAPIServer ends the kube-apiserver as SIGKILL does: no goodbye to anyone.
+// StopAPIServer ends the kube-apiserver by SIGKILL.
 func (c *ControlPlane) StopAPIServer() { end(c.apiserver) }
 
 // Close ends both servers.

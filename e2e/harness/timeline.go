@@ -93,11 +93,16 @@ const (
 	columns    = 3 // of the list of faults
 	faultLine  = 16
 	numberRows = 4
+
+	longestName = 33 // letters
 )
 
 // Save draws the time from one moment to another as SVG. Replicas of which nothing is
 // to be seen are left out.
 func (t *Timeline) Save(path, title string, from, to time.Time) error {
+	if !from.Before(to) {
+		return fmt.Errorf("the timeline %q has no time between %v and %v", title, from, to)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := &picture{from: from, to: to, width: min(max(int(to.Sub(from).Seconds()*60), 700), 2600)}
@@ -120,12 +125,16 @@ func (t *Timeline) Save(path, title string, from, to time.Time) error {
 		x += 30 + 7*len(kindNames[k])
 	}
 	p.seconds()
-	for i, name := range shown {
+	for i, replica := range shown {
+		name := replica
 		y := p.top + i*lane
+		if r := []rune(name); len(r) > longestName {
+			name = string(r[:longestName-1]) + "…"
+		}
 		p.text(12, y+bar+9, 12, "#000", name)
 		for k := range kinds {
-			for _, s := range t.spans[name][k] {
-				p.span(s, y+int(k)*(bar+2), kindColors[k], name+": "+kindNames[k])
+			for _, s := range t.spans[replica][k] {
+				p.span(s, y+int(k)*(bar+2), kindColors[k], replica+": "+kindNames[k])
 			}
 		}
 	}
@@ -210,6 +219,7 @@ func (p *picture) gaps(spans map[string]*[kinds][]span, kind Kind, what string) 
 		work = append(work, of[kind]...)
 	}
 	slices.SortFunc(work, func(a, b span) int { return a.from.Compare(b.from) })
+	work = append(work, span{from: p.to}) // a gap at the end ends there
 	found, free, labelled := false, time.Time{}, 0.0
 	for _, s := range work {
 		if !free.IsZero() && s.from.Sub(free) >= time.Millisecond && s.from.After(p.from) && free.Before(p.to) {

@@ -44,6 +44,19 @@ func TestTimeline(t *testing.T) {
 			t.Errorf("%q is there %d times, not %d", what, n, wanted)
 		}
 	}
+	if strings.Contains(svg, `y1="116" x2="`) && strings.Contains(svg, `y2="116"`) {
+		t.Error("a line of the grid has no height")
+	}
+	if err := tl.Save(path, "of no time", at(1), at(1)); err == nil {
+		t.Error("a picture of no time")
+	}
+	tl.Span("a very long name that is longer than thirty-three letters", Works, at(1), at(2))
+	if err := tl.Save(path, "the end", at(11), at(20)); err != nil {
+		t.Fatal(err)
+	}
+	if content, _ := os.ReadFile(path); !strings.Contains(string(content), ">8s<") {
+		t.Errorf("no gap of 8 s at the end in\n%s", content)
+	}
 	// 600 pixels for 10 s are less than the least width: 700.
 	if wanted := fmt.Sprintf(`<rect x="%.1f" y="120" width="%.1f"`, 250.0, 280.0); !strings.Contains(svg, wanted) {
 		t.Errorf("no bar %s of a's Lease in\n%s", wanted, svg)

@@ -128,9 +128,9 @@ func hangs(e *election) time.Duration {
 	return next.Begin.Sub(start)
 }
 
-// rollOut rolls the Deployment out, some times, and returns the median of how long
+// rollOuts rolls the Deployment out, some times, and returns the median of how long
 // no app worked in each handover.
-func rollOut(e *election) time.Duration {
+func rollOuts(e *election) time.Duration {
 	var idle []time.Duration
 	for round := range 6 {
 		old := e.leader()

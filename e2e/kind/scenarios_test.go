@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
@@ -61,182 +59,35 @@ var scenarios = []struct {
 	what   string // is measured
 	run    func(*election) time.Duration
 }{
-	{"leader pod deleted", false, nil, poll, "from the sidecar's and the app's stop", func(e *election) time.Duration {
-		old := e.leader()
-		return e.podDeleted(old)
-	}},
-	{"leader pod deleted with --force --grace-period=0", false, withLease(shortLease), shortLease + slack, "from the deletion", func(e *election) time.Duration {
-		old := e.leader()
-		start := time.Now()
-		e.deletePod(old.Pod, 0)
-		next := e.after(start, time.Minute)
-		e.settled()
-		e.changed(old, next)
-		return next.Begin.Sub(start)
-	}},
-	{"sidecar process killed (SIGKILL)", true, withLease(shortLease), shortLease + slack, "from the kill", func(e *election) time.Duration {
-		old := e.leader()
-		e.killed[old.Pod] = true
-		node, start := e.nodeOf(old.Pod), time.Now()
-		e.signal(node, old.Pod, sidecarProcess, "KILL")
-		_, at := e.ledAgain(start, time.Minute)
-		e.settled()
-		return at.Sub(start)
-	}},
-	{"app container killed (SIGKILL)", true, withLease(shortLease), shortLease + slack, "from the kill", func(e *election) time.Duration {
-		old := e.leader()
-		e.killed[old.Pod] = true
-		node, start := e.nodeOf(old.Pod), time.Now()
-		e.signal(node, old.Pod, appProcess, "KILL")
-		next := e.after(start, time.Minute)
-		e.settled()
-		if next.Pod != old.Pod || next.Token != old.Token {
-			e.Errorf("the app came back to another term: %v, then %v", old, next)
-		}
-		return next.Begin.Sub(start)
-	}},
-	{"sidecar frozen (SIGSTOP) past the lease, then thawed", true, withLease(shortLease), shortLease + slack, "from the freeze", func(e *election) time.Duration {
-		old := e.leader()
-		e.killed[old.Pod] = true // a file that no process removes, and perhaps a liveness probe that fails
-		node, start := e.nodeOf(old.Pod), time.Now()
-		e.signal(node, old.Pod, sidecarProcess, "STOP")
-		next := e.after(start, time.Minute)
-		e.serviceHas(next.Pod, 5*time.Second) // the frozen one's label is healed by its successor
-		sleepUntil(start.Add(shortLease + 3*time.Second))
-		e.signal(node, old.Pod, sidecarProcess, "CONT")
-		e.settled()
-		e.changed(old, next)
-		return next.Begin.Sub(start)
-	}},
-	{"leader's node paused past the lease, then resumed", true, withLease(shortLease), shortLease + slack, "from the pause", func(e *election) time.Duration {
-		old := e.leader()
-		e.frozen[old.Pod] = true
-		node, start := e.nodeOf(old.Pod), time.Now()
-		undo(e.T, "unpause", node)
-		e.timeline.Fault("the node of %s is paused", old.Pod)
-		docker(e.T, "pause", node)
-		next := e.after(start, time.Minute)
-		sleepUntil(start.Add(shortLease + 3*time.Second))
-		e.timeline.Fault("the node goes on")
-		docker(e.T, "unpause", node)
-		e.settled()
-		e.changed(old, next)
-		return next.Begin.Sub(start)
-	}},
-	{"leader cut off from the API server, then healed", true, withLease(shortLease), shortLease + slack, "from the cut", func(e *election) time.Duration {
-		old := e.leader()
-		node, start := e.nodeOf(old.Pod), time.Now()
-		heal := e.cutOff(node, old.Pod)
-		next := e.after(start, time.Minute)
-		sleepUntil(start.Add(shortLease + 3*time.Second))
-		heal()
-		e.settled()
-		e.changed(old, next)
-		return next.Begin.Sub(start)
-	}},
-	{"Deployment rolled out", false, nil, poll, "from the sidecar's and the app's stop", func(e *election) time.Duration {
-		old := e.leader()
-		e.upgrade(env("ROUND=2"))
-		e.settled()
-		return e.handedOver(old)
-	}},
-	{"Deployment scaled 3 to 1 to 5", false, nil, poll, "from the sidecar's and the app's stop", func(e *election) time.Duration {
-		old := e.leader()
-		e.deleteFirst(old.Pod)
-		e.upgrade(map[string]any{"replicas": 1})
-		e.settled()
-		e.upgrade(map[string]any{"replicas": 5})
-		e.settled()
-		return e.handedOver(old)
-	}},
-	{"Lease deleted under a live leader", false, withLease(shortLease), poll, "until it was back", func(e *election) time.Duration {
-		old := e.leader()
-		leases, start := e.client.CoordinationV1().Leases(namespace), time.Now()
-		e.timeline.Fault("the Lease is deleted")
-		if err := leases.Delete(e.Context(), e.leaseName(), metav1.DeleteOptions{}); err != nil {
-			e.Fatal(err)
-		}
-		took := time.Duration(0)
-		for took < time.Minute {
-			took = time.Since(start)
-			if l, err := leases.Get(e.Context(), e.leaseName(), metav1.GetOptions{}); err == nil {
-				if *l.Spec.HolderIdentity != old.Pod || *l.Spec.LeaseTransitions != old.Token {
-					e.Errorf("put back as %+v; before, %s led with token %d", l.Spec, old.Pod, old.Token)
-				}
-				break
-			}
-		}
-		sleepUntil(start.Add(shortLease + 2*time.Second)) // a replica that thinks it free would have it by now
-		e.settled()
-		if w := e.leader(); w.Begin != old.Begin {
-			e.Errorf("the leader's work was interrupted: %v, then %v", old, w)
-		}
-		return took
-	}},
+	{"leader pod deleted", false, nil, poll, "from the sidecar's and the app's stop", leaderDeleted},
+	{"leader pod deleted with --force --grace-period=0", false, withLease(shortLease), shortLease + slack, "from the deletion", leaderDeletedByForce},
+	{"sidecar process killed (SIGKILL)", true, withLease(shortLease), shortLease + slack, "from the kill", sidecarKilled},
+	{"app container killed (SIGKILL)", true, withLease(shortLease), shortLease + slack, "from the kill", appKilledAlone},
+	{"sidecar frozen (SIGSTOP) past the lease, then thawed", true, withLease(shortLease), shortLease + slack, "from the freeze", sidecarFrozen},
+	{"leader's node paused past the lease, then resumed", true, withLease(shortLease), shortLease + slack, "from the pause", nodePaused},
+	{"leader cut off from the API server, then healed", true, withLease(shortLease), shortLease + slack, "from the cut", leaderCutOff},
+	{"Deployment rolled out", false, nil, poll, "from the sidecar's and the app's stop", rolledOut},
+	{"Deployment scaled 3 to 1 to 5", false, nil, poll, "from the sidecar's and the app's stop", scaled},
+	{"Lease deleted under a live leader", false, withLease(shortLease), poll, "until it was back", leaseDeleted},
 	{"app that ignores SIGTERM and holds the work lock, native", false, obstinate(true), 20 * time.Second, "from the deletion", obstinateApp},
 	{"app that ignores SIGTERM and holds the work lock, ordinary", false, obstinate(false), 20 * time.Second, "from the deletion", obstinateApp},
-	{"ordinary container: leader pod deleted", false, ordinary(), poll, "from the sidecar's and the app's stop", func(e *election) time.Duration {
-		// The sidecar looks now and then whether the app has the work lock.
-		old := e.leader()
-		sleepUntil(old.Begin.Add(8 * time.Second))
-		return e.podDeleted(old)
-	}},
-	{"role=leader Service: a leader killed until it stays dead", true, withLease(shortLease), poll, "takeover until the Service points to the leader alone", func(e *election) time.Duration {
-		old := e.leader()
-		e.serviceHas(old.Pod, 10*time.Second)
-		e.killed[old.Pod] = true
-		node := e.nodeOf(old.Pod)
-		// After some kills the kubelet waits before it starts the container
-		// again: long enough for the Lease to expire while the pod's label,
-		// which no sidecar is there to change, still says leader.
-		next, killed := old, time.Time{}
-		for deadline := time.Now().Add(2 * time.Minute); next.Pod == old.Pod; next, _ = e.ledAgain(killed, time.Minute) {
-			if time.Now().After(deadline) {
-				e.Fatal("no other pod has taken over from one whose sidecar is killed again and again")
-			}
-			if e.alive(node, old.Pod, sidecarProcess) {
-				killed = time.Now()
-				e.signal(node, old.Pod, sidecarProcess, "KILL")
-			}
-		}
-		if e.alive(node, old.Pod, sidecarProcess) {
-			e.Error("the killed sidecar is back, and may have healed its label by itself")
-		}
-		e.serviceHas(next.Pod, 10*time.Second)
-		took := time.Since(next.Begin)
-		e.changed(old, next)
-		e.settled()
-		return took
-	}},
+	{"ordinary container: leader pod deleted", false, ordinary(), poll, "from the sidecar's and the app's stop", ordinaryDeleted},
+	{"role=leader Service: a leader killed until it stays dead", true, withLease(shortLease), poll, "takeover until the Service points to the leader alone", killedUntilDead},
 	{"app killed, LEAD_WHILE=lock", true, ofFive(leadWhile("lock", nil)), appKilled, "without work, median", appKills},
 	{"app in a crash loop on one node, LEAD_WHILE=lock", true, leadWhile("lock", nil), poll, "without work, at most", crashLoop},
 	{"app hung, LEAD_WHILE=http", true, leadWhile("http://127.0.0.1:8000/", nil), 15 * time.Second, "from the freeze", hangs},
-	{"Deployment rolled out, LEAD_WHILE=lock", false, leadWhile("lock", nil), rolled, "without work, median", rollOut},
-	{"the same with retire alone", false, nil, 5 * time.Second, "without work, median", rollOut},
-	{"the same with neither", false, withoutRetire(), 5 * time.Second, "without work, median", rollOut},
+	{"Deployment rolled out, LEAD_WHILE=lock", false, leadWhile("lock", nil), rolled, "without work, median", rollOuts},
+	{"Deployment rolled out, retire alone", false, nil, 5 * time.Second, "without work, median", rollOuts},
+	{"Deployment rolled out, neither", false, withoutRetire(), 5 * time.Second, "without work, median", rollOuts},
 	{"Deployment scaled 5 to 1, POD_DELETION_COST", false, leadWhile("lock", map[string]any{"podDeletionCost": 100}), time.Minute, "until one pod is left, which leads on", scaleDown},
 	{"node drained, LEAD_WHILE=lock", false, leadWhile("lock", nil), poll, "without work, at most", drained},
 	{"terminating follower, then the leader deleted", false, withStubborn(), poll, "without work", terminating},
 	{"step-down --to by kubectl exec", false, nil, poll, "without work", stepsDown},
-	{"exec: leader pod deleted", false, underExec(nil), poll, "from the command's end", func(e *election) time.Duration {
-		old := e.leader()
-		e.deletePod(old.Pod, -1)
-		next := e.after(old.End, time.Minute)
-		e.settled()
-		e.changed(old, next)
-		return next.Begin.Sub(e.endOf(old))
-	}},
+	{"exec: leader pod deleted", false, underExec(nil), poll, "from the command's end", execDeleted},
 	{"exec: elector killed", true, underExec(withLease(shortLease)), shortLease + slack, "without work", execKilled(sidecarProcess)},
 	{"exec: command killed", true, underExec(nil), poll, "without work", execKilled(appProcess)},
 	{"helm create and the README's lines", false, asCreated(), 30 * time.Second, "from helm install after helm uninstall", adopts},
-	{"API server down for 30 s, then up", true, withLease(shortLease), shortLease + slack, "from the moment a pod could reach it", func(e *election) time.Duration {
-		start, stopped := e.stopAPIServer(), time.Now()
-		time.Sleep(30 * time.Second) // the fault itself
-		up := start()
-		next := e.after(stopped, time.Minute)
-		e.settledWithin(2 * time.Minute) // the controller manager was down as well
-		return max(0, next.Begin.Sub(up))
-	}},
+	{"API server down for 30 s, then up", true, withLease(shortLease), shortLease + slack, "from the moment a pod could reach it", apiServerDown},
 }
 
 // ordinary makes the sidecar an ordinary container, beside an app that has the

@@ -10,6 +10,9 @@ import (
 // draw adds to a timeline what is recorded.
 func (r *record) draw(to *harness.Timeline, until time.Time) {
 	for _, w := range r.windows() {
+		if w.Open && until.Sub(w.End) < time.Second { // its log comes a little later
+			w.End = until
+		}
 		to.Span(w.Pod, harness.Works, w.Begin, w.End)
 	}
 	r.mu.Lock()

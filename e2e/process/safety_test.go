@@ -56,7 +56,7 @@ func TestS5_ARestartedContainerTakesItsLeaseBack(t *testing.T) {
 	back := g.startIn(dir, "a")
 	took := g.eventually("it leads again", back.Leads)
 	if took > 10*time.Second {
-		t.Fatalf("the lease of 30 s was waited out: %v", took)
+		t.Fatalf("it waited for the lease of 30 s to expire: %v", took)
 	}
 	if token, err := back.Token(); token != 0 || err != nil {
 		t.Fatalf("token %d, %v", token, err)

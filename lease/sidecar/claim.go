@@ -156,8 +156,8 @@ func (d *statusDir) keep(log *slog.Logger) {
 	}
 	if d.lost.log == nil {
 		d.lost = problem{
-			log: log, level: slog.LevelWarn, over: "the status directory is claimed again",
-			says: "the status directory's claim is lost; retrying. Let nothing but the sidecar write " + name,
+			log: log, level: slog.LevelWarn, over: "the status directory is locked again",
+			says: "the sidecar's lock on the status directory is lost; retrying. Let nothing but the sidecar write " + name,
 		}
 	}
 	_, err := d.acquire()

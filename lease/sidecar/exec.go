@@ -207,7 +207,7 @@ func (e *execution) sayIfSlow(now boottime.Moment) boottime.Moment {
 	since, patience := e.told, slowStop
 	if e.killed != 0 {
 		since, patience = e.killed, slowKill
-		e.slow.says = "killed processes of the command have not ended; nothing is started or released before they have. Look for a file system or device that hangs"
+		e.slow.says = "killed processes of the command have not ended; waiting for them before anything is started or released. Look for a file system or device that hangs"
 	}
 	due := since.Add(patience)
 	if now < due {

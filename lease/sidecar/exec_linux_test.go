@@ -450,8 +450,8 @@ func TestSettingsOfTheOtherModeAreWarnedOf(t *testing.T) {
 		exec    bool
 		says    string
 	}{
-		{"STOP_GRACE=1s", false, "STOP_GRACE has a meaning with exec alone"},
-		{"RELEASE_DELAY=1s", true, "RELEASE_DELAY has no meaning with exec"},
+		{"STOP_GRACE=1s", false, "STOP_GRACE applies to exec alone"},
+		{"RELEASE_DELAY=1s", true, "RELEASE_DELAY does not apply to exec"},
 		{"STOP_GRACE=1s", true, ""},
 		{"RELEASE_DELAY=1s", false, ""},
 	} {

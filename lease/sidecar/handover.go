@@ -62,7 +62,7 @@ func (h *handover) run(ctx context.Context, cause lease.Cause) error {
 	// Nothing is sent to an app that has ended, and a pod that is being deleted leaves its Services in any case.
 	if h.label != nil && !ended && !h.retired() {
 		if err := h.label.settled(ctx, h.labelLimit); err != nil {
-			h.log.Warn("the pod could not be labelled role=follower in time; its successor or the next patch does so", "err", err)
+			h.log.Warn("the pod could not be labelled role=follower in time; the next leader or the next attempt will", "err", err)
 		}
 	}
 	return h.lock.appStopped(ctx, h.stopping, func(ctx context.Context) error {

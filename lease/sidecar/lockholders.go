@@ -39,7 +39,7 @@ func (l *workLock) holders() string {
 		}
 		name := strings.TrimSpace(readSmall("/proc/" + fields[4] + "/comm"))
 		if name == "" {
-			found = append(found, fmt.Sprintf("what process %s, which has ended, left the lock to", fields[4]))
+			found = append(found, fmt.Sprintf("a child of process %s, which has ended", fields[4]))
 			continue
 		}
 		found = append(found, fmt.Sprintf("process %s (%s)", fields[4], name))

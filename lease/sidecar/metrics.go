@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/leader-elector/leader-elector/lease"
 )
 
@@ -112,13 +110,9 @@ func (m *metrics) watch(ctx context.Context) {
 
 // changed counts what has changed from one State to the next.
 func (m *metrics) changed(before, now lease.State) {
-	type term struct {
-		uid   types.UID
-		token int32
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if before.Synced && now.Leader != "" && (term{before.LeaseUID, before.Transitions}) != (term{now.LeaseUID, now.Transitions}) {
+	if before.Synced && now.Leader != "" && before.Transitions != now.Transitions {
 		m.terms++
 	}
 	switch led, leads := before.ValidUntil != 0, now.ValidUntil != 0; {

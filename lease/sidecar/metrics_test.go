@@ -94,6 +94,9 @@ func TestMetricsCountTerms(t *testing.T) {
 	becomes(is(lease.Leading, 5, true))
 	m.handsOver(lease.AppLost) // and over before it is noticed
 	becomes(is(lease.Following, 6, false))
+	deleted := is(lease.Following, 6, false)
+	deleted.LeaseUID = "another" // the Lease was deleted and put back: no term began
+	becomes(deleted)
 	if m.terms != 5 || m.ended["lost"] != 1 || m.ended["step_down"] != 1 || m.ended["app_lost"] != 1 || !m.draining.IsZero() {
 		t.Errorf("%d terms, ended %v, draining %v", m.terms, m.ended, m.draining)
 	}

@@ -83,7 +83,9 @@ func (s *server) writeState(e exposition) {
 	gauge("leader_election_master_status", "1 while this pod leads, 0 otherwise.", number(validFor > 0))
 	gauge("leader_election_valid_seconds", "How long this pod leads unless it renews the Lease.", validFor.Seconds())
 	gauge("leader_election_renew_deadline_seconds", "RENEW_DEADLINE: how long a renewal lets this pod lead.", s.metrics.deadline.Seconds())
-	gauge("leader_election_lease_transitions", "leaseTransitions of the Lease: the fencing token.", state.Transitions)
+	if state.Synced { // 0 is a token
+		gauge("leader_election_lease_transitions", "leaseTransitions of the Lease: the fencing token.", state.Transitions)
+	}
 	if alive, known := s.appAlive(); known {
 		gauge("leader_election_app_alive", "1 while the app of LEAD_WHILE is alive, 0 otherwise.", number(alive))
 	}

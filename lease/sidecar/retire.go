@@ -98,7 +98,7 @@ func (c *Config) retire() error {
 	}
 	body, err := ask(c.HealthPort)
 	if err != nil {
-		return fmt.Errorf("whether it was told is not known: %w", err)
+		return fmt.Errorf("the sidecar did not confirm it: %w", err)
 	}
 	var is standing
 	if err := json.Unmarshal(body, &is); err != nil || !is.Retired {

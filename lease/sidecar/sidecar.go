@@ -245,15 +245,15 @@ func (s *Sidecar) warn(log *slog.Logger, election *lease.Config) {
 	}
 	switch {
 	case s.cfg.command == nil && s.cfg.StopGrace != 0:
-		log.Warn("STOP_GRACE has a meaning with exec alone; unset it")
+		log.Warn("STOP_GRACE applies to exec alone; remove it")
 	case s.cfg.command != nil && s.cfg.ReleaseDelay != "":
-		log.Warn("RELEASE_DELAY has no meaning with exec, which releases the Lease when its command has ended; unset it")
+		log.Warn("RELEASE_DELAY does not apply to exec, which releases the Lease when its command has ended; remove it")
 	}
 	if uptime, ok := shownUptime("/proc/uptime", boottime.System().Now()); !ok && uptime > 0 {
 		log.Warn("/proc/uptime is not the time since this machine started (does the container runtime use lxcfs?), so an app can't use leader_status.until; let it read the status file's mtime alone", "uptime", uptime)
 	}
 	if !readableMtime(election) {
-		log.Warn("RENEW_DEADLINE - RENEW_INTERVAL is below 1s, so a shell, which reads whole seconds, may take the status file's mtime for past although this pod leads; make it 1s or more",
+		log.Warn("RENEW_DEADLINE - RENEW_INTERVAL is below 1s, so a shell, which reads whole seconds, may conclude that this pod does not lead although it does; make it 1s or more",
 			"renewDeadline", election.RenewDeadline, "renewInterval", election.RenewInterval)
 	}
 }

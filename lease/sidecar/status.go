@@ -77,7 +77,7 @@ func (s *server) why(state lease.State, now boottime.Moment, alive bool) (why []
 	case !state.Synced:
 		say("the Lease has not been read yet")
 	case state.Role == lease.Reading:
-		say("what is stored is not known: reading the Lease")
+		say("the state of the Lease is not known: reading it")
 	case state.Leader == "":
 		say("no replica holds the Lease")
 	case state.LapsesAt != 0 && state.LapsesAt <= now:

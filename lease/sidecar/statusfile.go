@@ -57,8 +57,8 @@ const (
 // nothing that the elector waits for can keep the file (S1).
 func (f *StatusFile) Run(ctx context.Context, alarm boottime.Alarm) {
 	trouble := problem{
-		log: f.log, level: slog.LevelError, over: "status file is up to date again",
-		says: fmt.Sprintf("status file is out of date; retrying. Check that %s has free space, answers, and can be written to by uid %d", filepath.Dir(f.Path), os.Getuid()),
+		log: f.log, level: slog.LevelError, over: "the status file is as it should be again",
+		says: fmt.Sprintf("the status file is out of date; retrying. Check that %s has free space, answers, and can be written to by uid %d", filepath.Dir(f.Path), os.Getuid()),
 	}
 	changes, done := f.election.Changes(), make(chan struct{}, 1)
 	busy, due := false, boottime.Never

@@ -49,7 +49,7 @@ func stepDownArguments(args []string) (successor string, err error) {
 }
 
 // errNoneLed says why the command has stopped waiting.
-var errNoneLed = errors.New("given up waiting. Its app may still hold the work lock, no other replica may be able to lead (status in the leader's pod tells more), or the leader may be a program that does not know the annotation")
+var errNoneLed = errors.New("timed out. Possible causes: its app still holds the work lock, there is no other replica that can lead (status in the leader's pod tells more), or the leader is a program that does not know the annotation")
 
 // stepDown waits for as long as an app that never took the work lock is waited for, and
 // for one term more.

@@ -20,6 +20,17 @@ spec:
 {{- $v := include "leader-elector._values" . | fromYaml -}}
 {{- if and $v.enabled $v.prometheusRule.create -}}
 {{- $root := .context | default . -}}
+{{- $lease := include "leader-elector._milliseconds" $v.leaseDuration | int64 -}}
+{{- $deadline := include "leader-elector._milliseconds" $v.renewDeadline | default (div (mul $lease 2) 3) | int64 -}}
+{{- $interval := include "leader-elector._milliseconds" $v.renewInterval | default (div $lease 3) | int64 -}}
+{{- $scrape := include "leader-elector._milliseconds" $v.podMonitor.interval | int64 -}}
+{{- /* Longer than an ordinary failover, than two scrapes; less than half of what an ordinary renewal leaves. */ -}}
+{{- $alerts := dict
+  "of" (printf "{namespace=%q,name=%q}" $root.Release.Namespace $v.leaseName)
+  "noLeader" (printf "%ds" (div (max 60000 (mul $lease 2)) 1000))
+  "two" (printf "%ds" (div (max 60000 (mul $scrape 2)) 1000))
+  "left" (divf (sub $deadline $interval) (mul $deadline 2) | printf "%.2f")
+-}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 {{ include "leader-elector._metadata" (dict "v" $v "name" $v.objectName "labels" $v.prometheusRule.labels) }}
@@ -27,16 +38,16 @@ spec:
   groups:
     - name: {{ $v.objectName }}
       rules:
-        {{- include "leader-elector._alerts" (dict "of" (printf "{namespace=%q,name=%q}" $root.Release.Namespace $v.leaseName)) | nindent 8 }}
+        {{- include "leader-elector._alerts" $alerts | nindent 8 }}
 {{- end -}}
 {{- end -}}
 
-{{/* The alerts. Takes of: the selector of the election's series. The scrapes are 30 s apart. */}}
+{{/* The alerts. Takes of: the selector of the election's series; noLeader, two: for how long; left: the part of RENEW_DEADLINE that is too little. */}}
 {{- define "leader-elector._alerts" -}}
 {{- $docs := "https://github.com/leader-elector/leader-elector/blob/main/docs/monitoring.md" -}}
 - alert: LeaderElectionNoLeader
   expr: max by (namespace, name) (leader_election_master_status{{ .of }}) == 0 or absent(leader_election_master_status{{ .of }})
-  for: 1m
+  for: {{ .noLeader }}
   labels: {severity: critical}
   annotations:
     summary: No pod leads by the Lease {{ `{{ $labels.namespace }}/{{ $labels.name }}` }}.
@@ -50,7 +61,7 @@ spec:
     runbook_url: {{ $docs }}#leaderelectionnoappalive
 - alert: LeaderElectionTwoLeaders # in two scrapes: pods are not scraped at the same moment
   expr: sum by (namespace, name) (leader_election_master_status{{ .of }}) > 1
-  for: 1m
+  for: {{ .two }}
   labels: {severity: critical}
   annotations:
     summary: {{ `'{{ $value }} pods say that they lead by the Lease {{ $labels.namespace }}/{{ $labels.name }}.'` }}
@@ -62,10 +73,10 @@ spec:
     summary: The leader of the Lease {{ `{{ $labels.namespace }}/{{ $labels.name }}` }} has changed more than five times in 15 minutes.
     runbook_url: {{ $docs }}#leaderelectionflapping
 - alert: LeaderElectionRenewalsLate
-  expr: min by (namespace, name) (min_over_time((leader_election_valid_seconds{{ .of }} > 0)[10m:30s]) / leader_election_renew_deadline_seconds{{ .of }}) < 0.25
+  expr: min by (namespace, name) (min_over_time((leader_election_valid_seconds{{ .of }} > 0)[10m:30s]) / leader_election_renew_deadline_seconds{{ .of }}) < {{ .left }}
   labels: {severity: warning}
   annotations:
-    summary: The Lease {{ `{{ $labels.namespace }}/{{ $labels.name }}` }} was renewed with less than a quarter of RENEW_DEADLINE left.
+    summary: The Lease {{ `{{ $labels.namespace }}/{{ $labels.name }}` }} was renewed with less than {{ .left }} of RENEW_DEADLINE left.
     runbook_url: {{ $docs }}#leaderelectionrenewalslate
 - alert: LeaderElectionDrainsLong
   expr: time() - max by (namespace, name) (leader_election_draining_since_timestamp_seconds{{ .of }} > 0) > 300

@@ -36,7 +36,7 @@ func (c *Campaign) act(now boottime.Moment, wall time.Time, t *Todo) boottime.Mo
 		if c.flight.request.Kind.ofOurTerm() {
 			c.land(t) // its answer begins no term any more
 		}
-		c.handover.finish(c.cfg, now) // stepped down: a follower again. What was kept is waited out like any other record
+		c.handover.finish(c.cfg, now) // stepped down: a follower again. What was kept has to expire like any other record
 		c.tenure.end()
 		c.tenure.writes = nil
 	}

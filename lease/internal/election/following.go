@@ -89,7 +89,7 @@ func (c *Campaign) seenFree(now boottime.Moment) {
 func (c *Campaign) nextFollowing(now boottime.Moment, t *Todo) (Kind, boottime.Moment) {
 	if !c.stored.Exists() && c.term.holder != "" {
 		// Others may have held the Lease in between: it may have been created and
-		// deleted again. A record that is there again can be waited out (S2, S3).
+		// deleted again. A record that is there again can expire (S2, S3).
 		return Restore, max(c.restoreAt, c.backoff.notBefore)
 	}
 	kind, at := None, boottime.Never

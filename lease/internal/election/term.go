@@ -28,7 +28,7 @@ type Term struct {
 	// before that. A record that looks like a new write may be an edit of a write
 	// that we missed; then a write before it tells the duration (S2).
 	written, before time.Duration
-	floor           boottime.Moment // its writes and lost records are waited out until then
+	floor           boottime.Moment // until then its writes and lost records may count
 	current         boottime.Moment // and the stored record, as it is, until then
 }
 
@@ -160,7 +160,7 @@ func (t *Term) heldBy(cfg *Config, old, r Record, reverted bool, at boottime.Mom
 	}
 	t.holder, t.process, t.held = r.Holder, r.process(), r
 	t.dead = t.holder == cfg.Identity && t.process != "" && cfg.ProvenDead != nil && cfg.ProvenDead(t.process)
-	if t.dead && !reverted { // S5. What others held is waited out all the same
+	if t.dead && !reverted { // S5. What others held has to expire all the same
 		t.floor, t.current = others, at
 	}
 	switch {
