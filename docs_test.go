@@ -16,15 +16,24 @@ import (
 	"testing"
 )
 
-// pages are README.md and docs/*.md, by path.
+// pages are the project's documents, by path.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("docs", "*.md"))
+	var paths []string
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && slices.Contains([]string{"build", "dist", "licenses", "testdata", ".git"}, d.Name()) {
+			return fs.SkipDir
+		}
+		if strings.HasSuffix(path, ".md") {
+			paths = append(paths, path)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]string{}
-	for _, path := range append(paths, "README.md") {
+	for _, path := range paths {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -239,21 +248,38 @@ func TestDeathsNameScenarios(t *testing.T) {
 	}
 }
 
-// docs/reference.md has every variable of --help.
+// docs/reference.md has the variables of --help, and their defaults.
 func TestReferenceHasEveryVariable(t *testing.T) {
 	var help bytes.Buffer
 	if code := run(t.Context(), []string{"--help"}, nil, &help, &help); code != 0 {
 		t.Fatal(code)
 	}
-	reference := pages(t)[filepath.Join("docs", "reference.md")]
 	_, table, _ := strings.Cut(help.String(), "Environment:")
-	variables := regexp.MustCompile(`(?m)^([A-Z_]{4,}) `).FindAllStringSubmatch(table, -1)
-	for _, variable := range variables {
-		if !strings.Contains(reference, "| `"+variable[1]+"` |") {
-			t.Errorf("docs/reference.md does not explain %s", variable[1])
+	type variable struct{ value, text string }
+	variables := map[string]variable{}
+	lines := regexp.MustCompile(`(?m)^([A-Z_]{4,}) .*$`).FindAllStringSubmatch(table, -1)
+	for _, line := range lines {
+		if name, value := line[1], strings.Index(line[0], "15s"); name == "LEASE_DURATION" { // the columns
+			text := strings.Index(line[0], "what others")
+			for _, line := range lines {
+				variables[line[1]] = variable{strings.TrimSpace(line[0][value:text]), line[0][text:]}
+			}
 		}
 	}
-	if len(variables) < 15 {
-		t.Errorf("%d variables", len(variables))
+	reference, _, _ := strings.Cut(pages(t)[filepath.Join("docs", "reference.md")], "## HTTP")
+	rows := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\|([^|]*)\\|").FindAllStringSubmatch(reference, -1)
+	for _, row := range rows {
+		is, ok := variables[row[1]]
+		if !ok {
+			t.Errorf("there is no variable %s", row[1])
+			continue
+		}
+		said := strings.ReplaceAll(strings.ReplaceAll(strings.TrimSpace(row[2]), "`", ""), "of it", "of LEASE_DURATION")
+		if said != is.value && !(is.value == "" && strings.Contains(is.text, said)) {
+			t.Errorf("the default of %s is %q, not %q: %s", row[1], is.value, said, is.text)
+		}
+	}
+	if len(rows) != len(variables) || len(rows) < 15 {
+		t.Errorf("%d of %d variables", len(rows), len(variables))
 	}
 }

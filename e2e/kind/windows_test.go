@@ -9,7 +9,7 @@ import (
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// logged is a line as e2e/app writes it, ms after noon. What was checked lies
+// logged is a line as e2e/cmd/app writes it, ms after noon. What was checked lies
 // 1 ms before it.
 func logged(ms int, msg string, token int) string {
 	at := noon.Add(time.Duration(ms) * time.Millisecond)
