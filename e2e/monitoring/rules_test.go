@@ -114,8 +114,8 @@ var alerts = map[string]struct{ fires, not string }{
 		not:   of("leader_election_transitions_seen_total a 0x20 1 2 3 4x37", "leader_election_transitions_seen_total b 7x60"), // a rollout
 	},
 	"LeaderElectionRenewalsLate": {
-		fires: of("leader_election_valid_seconds a 8 6 2 8x20", "leader_election_renew_deadline_seconds a 10x23"),
-		not:   of("leader_election_valid_seconds a 8 6 5.1 8 5.5 0x20", "leader_election_renew_deadline_seconds a 10x25", "leader_election_valid_seconds b 0x25", "leader_election_renew_deadline_seconds b 10x25"),
+		fires: of("leader_election_valid_seconds a 8 6 2.4 8x20", "leader_election_renew_deadline_seconds a 10x23"),
+		not:   of("leader_election_valid_seconds a 8 6 2.6 8 5.5 0x20", "leader_election_renew_deadline_seconds a 10x25", "leader_election_valid_seconds b 0x25", "leader_election_renew_deadline_seconds b 10x25"),
 	},
 	"LeaderElectionDrainsLong": {
 		fires: of("leader_election_draining_since_timestamp_seconds a 0 0 60x40"),

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -69,6 +70,8 @@ func (s *server) why(state lease.State, now boottime.Moment, alive bool) (why []
 			say("the work lock is held by %s", holders)
 		} else if s.handover.lock.held.Load() {
 			say("the work lock is held; /proc does not show by whom: look in the app's container")
+		} else if s.handover.lock.odd.Load() {
+			say("the work lock can't be read, so the app may still be at work: see the log")
 		}
 	case state.Role == lease.HandingOver:
 		say("giving the Lease up: the app has stopped")
@@ -84,6 +87,9 @@ func (s *server) why(state lease.State, now boottime.Moment, alive bool) (why []
 		say("the term of %s is over: no replica leads", state.Leader)
 	default:
 		say("%s holds the Lease", state.Leader)
+	}
+	if state.Role == lease.Following && state.Transitions == math.MaxInt32 {
+		say("no fencing token is left, so no replica claims the Lease: stop the replicas and delete it")
 	}
 	if !alive {
 		say("the app is not alive (LEAD_WHILE), so this replica makes no claim")

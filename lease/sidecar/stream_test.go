@@ -2,14 +2,19 @@ package sidecar
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/leader-elector/leader-elector/lease"
 )
@@ -173,6 +178,37 @@ func TestStatusSaysWhatAnOperatorAsks(t *testing.T) {
 				t.Errorf("%d: %s", code, out.String())
 			}
 		})
+	}
+}
+
+// What keeps a handover, or a claim, for good is said.
+func TestStatusSaysWhatNeedsAnOperator(t *testing.T) {
+	r := newStreamRig(t, time.Hour)
+	says := func() string { return strings.Join(r.server.standing().Why, "; ") }
+	r.election.is(func(s *lease.State) {
+		*s = lease.State{Identity: "me", Leader: "other", Synced: true, Role: lease.Following, Transitions: math.MaxInt32}
+	})
+	if why := says(); !strings.Contains(why, "no fencing token is left") {
+		t.Error(why)
+	}
+	r.election.is(func(s *lease.State) {
+		*s = lease.State{Identity: "me", Leader: "me", Synced: true, Role: lease.HandingOver, Draining: true}
+	})
+	lock := r.server.handover.lock
+	check(t, os.RemoveAll(lock.path))
+	check(t, unix.Mkfifo(lock.path, 0o600))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- lock.appStopped(ctx, t.Context(), func(context.Context) error { return nil }) }()
+	for start := time.Now(); !strings.Contains(says(), "the work lock can't be read"); time.Sleep(time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			t.Fatal(says())
+		}
+	}
+	stop()
+	<-ended
+	if why := says(); strings.Contains(why, "can't be read") {
+		t.Error(why)
 	}
 }
 

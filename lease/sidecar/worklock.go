@@ -21,6 +21,7 @@ type workLock struct {
 	log  *slog.Logger
 	used atomic.Bool // the app was seen to have it
 	held atomic.Bool // a handover waits for it
+	odd  atomic.Bool // a handover waits until it can be read
 	lane lane        // every look at the files is in it
 
 	files lockFiles // only functions in the lane touch it
@@ -110,6 +111,7 @@ func (l *workLock) appStopped(ctx, stopping context.Context, delay func(context.
 		log: l.log, level: slog.LevelWarn, over: "the work lock can be read again",
 		says: "the work lock can't be read, so the app may still be at work; the Lease is kept until the lock can be read. " + l.remedy(),
 	}
+	defer l.odd.Store(false)
 	delayed, said := false, false
 	for {
 		held, err := l.ask(ctx, l.files.held)
@@ -141,6 +143,7 @@ func (l *workLock) appStopped(ctx, stopping context.Context, delay func(context.
 			return lease.ErrKeepLease
 		}
 		unreadable.report(err)
+		l.odd.Store(true)
 		select {
 		case <-time.After(time.Second):
 		case <-stopping.Done():
