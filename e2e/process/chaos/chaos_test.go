@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,7 +41,8 @@ type replica struct {
 	sidecar *harness.Sidecar
 	stopped bool // by SIGSTOP
 
-	app *harness.App // that the replica leads for; nil: it has died
+	app   *harness.App // that the replica leads for; nil: it has died
+	lives atomic.Bool  // the app does
 }
 
 func (r *replica) process() *harness.Sidecar {
@@ -173,10 +175,12 @@ func (c *chaos) startApp(r *replica) {
 	if r.app, err = harness.StartApp(r.process().File); err != nil {
 		c.Error(err)
 	}
+	r.lives.Store(err == nil)
 }
 
 func (c *chaos) killApp(r *replica) {
 	if r.app != nil {
+		r.lives.Store(false)
 		_ = r.app.Kill()
 		r.app = nil
 	}
@@ -291,7 +295,7 @@ func (c *chaos) network(r *replica) {
 
 // heal ends every fault of the network, the refusal of writes, and the absence of apps.
 func (c *chaos) heal() {
-	c.timeline.Fault("healed")
+	c.timeline.Fault("networks, writes and apps are healed")
 	for _, r := range c.replicas {
 		c.startApp(r)
 		r.proxy.Toxics.ResetToxics(c.Context())
@@ -339,6 +343,7 @@ func (c *chaos) watchFiles(ctx context.Context) {
 		for _, r := range c.replicas {
 			leads := r.process().Leads()
 			c.timeline.Set(r.identity, harness.Told, leads, time.Now())
+			c.timeline.Set(r.identity, harness.Works, leads && r.lives.Load(), time.Now()) // as an app does
 			if leads {
 				leading = append(leading, r)
 			}

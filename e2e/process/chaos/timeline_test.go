@@ -43,6 +43,9 @@ func (c *chaos) draw(begun time.Time) {
 	end := time.Now()
 	for i := 0; begun.Before(end); i++ {
 		until := begun.Add(time.Minute)
+		if until.After(end) {
+			until = end
+		}
 		file := filepath.Join(root, "dist", "timelines", fmt.Sprintf("chaos-%d.svg", i+1))
 		if err := c.timeline.Save(file, fmt.Sprintf("make chaos, seed %d, minute %d", *seed, i+1), begun, until); err != nil {
 			c.Error(err)
