@@ -92,6 +92,38 @@ func TestFencingInSQLite(t *testing.T) {
 	judged(t, string(out))
 }
 
+// A piece of work is stored whole where the fence lets it, and leaves no transaction open where it fails.
+func TestFencedWorkInSQLite(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Log("not run: no python3 here")
+		return
+	}
+	program := strings.Join(fencingBlocks(t, "SQLite"), "\n") + `
+db = sqlite3.connect('fenced.db', isolation_level=None)
+db.executescript(TABLES + "CREATE TABLE done (what TEXT);")
+def writes(what, fails=None):
+    def write(db):
+        db.execute("INSERT INTO done VALUES (?)", (what,))
+        if fails:
+            raise fails
+    return write
+for uid, token, write in [("a", 1, writes("first")), ("a", 0, writes("old")), ("a", 1, writes("broken", KeyError())), ("", 2, writes("unknown")), ("a", 2, writes("last"))]:
+    try:
+        work(db, uid, token, write)
+    except (Fenced, KeyError, sqlite3.IntegrityError) as e:
+        print(type(e).__name__)
+    assert not db.in_transaction
+print([what for what, in db.execute("SELECT what FROM done")])
+`
+	cmd := exec.CommandContext(t.Context(), python, "-c", program)
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	if want := "Fenced\nKeyError\nIntegrityError\n['first', 'last']\n"; err != nil || string(out) != want {
+		t.Errorf("%v, got\n%swant\n%s", err, out, want)
+	}
+}
+
 func TestFencingInPostgreSQL(t *testing.T) {
 	for _, program := range []string{"initdb", "postgres", "pg_ctl", "psql"} {
 		if _, err := exec.LookPath(program); err != nil {
