@@ -120,7 +120,7 @@ func (t *Timeline) Save(path, title string, from, to time.Time) error {
 		if !slices.ContainsFunc(shown, func(name string) bool { return len(t.spans[name][k]) > 0 }) {
 			continue
 		}
-		p.rect(x, 36, 14, bar, kindColors[k], "")
+		p.rect(x, 36, 14, bar, kindColors[k])
 		p.text(x+20, 46, 12, "#333", kindNames[k])
 		x += 30 + 7*len(kindNames[k])
 	}
@@ -177,8 +177,8 @@ func (p *picture) text(x, y, size int, color, text string) {
 	fmt.Fprintf(&p.svg, `<text x="%d" y="%d" font-size="%d" fill="%s">%s</text>`+"\n", x, y, size, color, html.EscapeString(text))
 }
 
-func (p *picture) rect(x, y, width, height int, color, tip string) {
-	fmt.Fprintf(&p.svg, `<rect x="%d" y="%d" width="%d" height="%d" rx="2" fill="%s"><title>%s</title></rect>`+"\n", x, y, width, height, color, html.EscapeString(tip))
+func (p *picture) rect(x, y, width, height int, color string) {
+	fmt.Fprintf(&p.svg, `<rect x="%d" y="%d" width="%d" height="%d" rx="2" fill="%s"/>`+"\n", x, y, width, height, color)
 }
 
 func (p *picture) span(s span, y int, color, tip string) {

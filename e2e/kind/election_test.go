@@ -156,6 +156,9 @@ func (e *election) upgrade(values map[string]any) {
 			return false, err
 		}
 		i := slices.IndexFunc(all.Items, func(d appsv1.Deployment) bool { return d.Spec.Selector.MatchLabels[instance] == e.release })
+		if i < 0 {
+			return false, fmt.Errorf("no Deployment of the release %s", e.release)
+		}
 		d := all.Items[i]
 		pods, err := e.pods(ctx)
 		return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == *d.Spec.Replicas && len(pods) == int(*d.Spec.Replicas), err

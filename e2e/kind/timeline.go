@@ -28,7 +28,7 @@ func (r *record) draw(to *harness.Timeline, until time.Time) {
 	}
 	slices.SortStableFunc(r.says, func(a, b saying) int { return a.at.Compare(b.at) })
 	for i, s := range r.says {
-		if s.leads {
+		if s.what == leading {
 			to.Span(s.pod, harness.Told, s.at, r.toldUntil(s, r.says[i+1:], until))
 		}
 	}

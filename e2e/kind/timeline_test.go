@@ -10,30 +10,19 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // watchLease notes each version of the Lease until ctx is done.
 func (e *election) watchLease(ctx context.Context) {
-	for ctx.Err() == nil {
-		options := metav1.ListOptions{FieldSelector: "metadata.name=" + e.leaseName()}
-		if w, err := e.client.CoordinationV1().Leases(namespace).Watch(ctx, options); err == nil {
-			for ev := range w.ResultChan() {
-				if l, ok := ev.Object.(*coordinationv1.Lease); ok && ev.Type != watch.Deleted && l.Spec.HolderIdentity != nil && l.Spec.RenewTime != nil {
-					e.addLease(holding{*l.Spec.HolderIdentity, time.Now(), l.Spec.RenewTime.Time, time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second})
-				} else {
-					e.addLease(holding{seen: time.Now()})
-				}
-			}
+	harness.WatchLease(ctx, e.client, namespace, e.leaseName(), func(l *coordinationv1.Lease) {
+		h := holding{seen: time.Now()}
+		if l != nil && l.Spec.HolderIdentity != nil && l.Spec.RenewTime != nil {
+			h = holding{*l.Spec.HolderIdentity, h.seen, l.Spec.RenewTime.Time, time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+		e.addLease(h)
+	})
 }
 
 // pictureEnds ends the picture here, at the first of several rounds.

@@ -6,7 +6,6 @@ package kind
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"sync"
@@ -45,18 +44,21 @@ type record struct {
 	mu    sync.Mutex
 	seen  map[string]bool
 	lines map[string][]line // by pod
-	told  map[string]time.Time
-	led   []time.Time // when sidecars said that they lead
-	says  []saying    // of the sidecars' logs
-	held  []holding   // of the Lease
+	says  []saying          // of the sidecars' logs
+	held  []holding         // of the Lease
 }
 
-// saying is a line of a sidecar's log that says that it leads, or no longer does.
+// saying is a line of a sidecar's log: one of those of spoken.
 type saying struct {
-	pod   string
-	leads bool
-	at    time.Time
+	pod, what string
+	at        time.Time
 }
+
+// leading and givingUp are what a sidecar says, as its log has it.
+const (
+	leading  = "Leading "
+	givingUp = `"Giving up the Lease`
+)
 
 // holding is one version of the Lease.
 type holding struct {
@@ -67,7 +69,7 @@ type holding struct {
 }
 
 func newRecord() *record {
-	return &record{seen: map[string]bool{}, lines: map[string][]line{}, told: map[string]time.Time{}}
+	return &record{seen: map[string]bool{}, lines: map[string][]line{}}
 }
 
 // addLease notes a version of the Lease.
@@ -99,7 +101,7 @@ func (r *record) addBoth(pod, raw string) {
 	r.addSidecar(pod, raw)
 }
 
-var spoken = regexp.MustCompile(`^time=(\S+) .*msg=(Leading |"Giving up the Lease|"No longer leading)`)
+var spoken = regexp.MustCompile(`^time=(\S+) .*msg=(` + leading + `|` + givingUp + `|"No longer leading)`)
 
 // addSidecar notes a line of a sidecar's log: the one that says that it leads, the one
 // that says that it gives leadership up, and the one that says that it has lost it.
@@ -111,14 +113,7 @@ func (r *record) addSidecar(pod, raw string) {
 	at, _ := time.Parse(time.RFC3339Nano, found[1])
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	leads := found[2] == "Leading "
-	r.says = append(r.says, saying{pod, leads, at})
-	switch {
-	case leads:
-		r.led = append(r.led, at)
-	case found[2] == `"Giving up the Lease`:
-		r.told[pod] = at
-	}
+	r.says = append(r.says, saying{pod, found[2], at})
 }
 
 // ledAfter is the first moment after another at which a sidecar said that it leads,
@@ -126,9 +121,9 @@ func (r *record) addSidecar(pod, raw string) {
 func (r *record) ledAfter(moment time.Time) (first time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, at := range r.led {
-		if at.After(moment) && (first.IsZero() || at.Before(first)) {
-			first = at
+	for _, s := range r.says {
+		if s.what == leading && s.at.After(moment) && (first.IsZero() || s.at.Before(first)) {
+			first = s.at
 		}
 	}
 	return first
@@ -138,7 +133,13 @@ func (r *record) ledAfter(moment time.Time) (first time.Time) {
 func (r *record) toldToStop() map[string]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return maps.Clone(r.told)
+	told := map[string]time.Time{}
+	for _, s := range r.says {
+		if s.what == givingUp {
+			told[s.pod] = s.at
+		}
+	}
+	return told
 }
 
 // windows are those of all pods, in the order in which they began.

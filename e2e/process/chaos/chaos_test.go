@@ -41,8 +41,7 @@ type replica struct {
 	sidecar *harness.Sidecar
 	stopped bool // by SIGSTOP
 
-	app   *harness.App // that the replica leads for; nil: it has died
-	lives atomic.Bool  // the app does
+	app atomic.Pointer[harness.App] // that the replica leads for; nil: it has died
 }
 
 func (r *replica) process() *harness.Sidecar {
@@ -168,21 +167,19 @@ func (c *chaos) newReplica(proxies *toxiproxy.ApiServer, account, identity strin
 }
 
 func (c *chaos) startApp(r *replica) {
-	if r.app != nil {
+	if r.app.Load() != nil {
 		return
 	}
-	var err error
-	if r.app, err = harness.StartApp(r.process().File); err != nil {
+	app, err := harness.StartApp(r.process().File)
+	if err != nil {
 		c.Error(err)
 	}
-	r.lives.Store(err == nil)
+	r.app.Store(app)
 }
 
 func (c *chaos) killApp(r *replica) {
-	if r.app != nil {
-		r.lives.Store(false)
-		_ = r.app.Kill()
-		r.app = nil
+	if app := r.app.Swap(nil); app != nil {
+		_ = app.Kill()
 	}
 }
 
@@ -343,7 +340,7 @@ func (c *chaos) watchFiles(ctx context.Context) {
 		for _, r := range c.replicas {
 			leads := r.process().Leads()
 			c.timeline.Set(r.identity, harness.Told, leads, time.Now())
-			c.timeline.Set(r.identity, harness.Works, leads && r.lives.Load(), time.Now()) // as an app does
+			c.timeline.Set(r.identity, harness.Works, leads && r.app.Load() != nil, time.Now()) // as an app does
 			if leads {
 				leading = append(leading, r)
 			}

@@ -7,31 +7,18 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/leader-elector/leader-elector/e2e/harness"
 )
 
 // watchLease notes who holds the Lease.
 func (c *chaos) watchLease(ctx context.Context) {
-	for ctx.Err() == nil {
-		w, err := c.controlPlane.Client.CoordinationV1().Leases("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + leaseName})
-		if err == nil {
-			for ev := range w.ResultChan() {
-				if l, ok := ev.Object.(*coordinationv1.Lease); ok {
-					for _, r := range c.replicas {
-						holds := ev.Type != watch.Deleted && l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity == r.identity
-						c.timeline.Set(r.identity, harness.Holds, holds, time.Now())
-					}
-				}
-			}
+	harness.WatchLease(ctx, c.controlPlane.Client, "default", leaseName, func(l *coordinationv1.Lease) {
+		for _, r := range c.replicas {
+			holds := l != nil && l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity == r.identity
+			c.timeline.Set(r.identity, harness.Holds, holds, time.Now())
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond): // no API server answers
-		}
-	}
+	})
 }
 
 // draw makes a picture of each minute of the run.
