@@ -74,28 +74,10 @@ func TestLinksOfTheDocs(t *testing.T) {
 	}
 }
 
-// sources is the text of all Go files of the program.
-func sources(t *testing.T) string {
-	t.Helper()
-	var all bytes.Buffer
-	err := filepath.WalkDir("lease", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		all.Write(content)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.String()
-}
-
 // What docs/operating.md explains is what the program says, to the letter: lines of
 // status, messages, series.
 func TestOperatingExplainsWhatTheProgramSays(t *testing.T) {
-	source, rows := sources(t), 0
+	source, rows := strings.Join(texts(t), "\n"), 0
 	page := pages(t)[filepath.Join("docs", "operating.md")]
 	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(page, -1) {
 		rows++
@@ -254,14 +236,10 @@ func TestReferenceHasEveryVariable(t *testing.T) {
 	_, table, _ := strings.Cut(help.String(), "Environment:")
 	type variable struct{ value, text string }
 	variables := map[string]variable{}
-	lines := regexp.MustCompile(`(?m)^([A-Z_]{4,}) .*$`).FindAllStringSubmatch(table, -1)
-	for _, line := range lines {
-		if name, value := line[1], strings.Index(line[0], "15s"); name == "LEASE_DURATION" { // the columns
-			text := strings.Index(line[0], "what others")
-			for _, line := range lines {
-				variables[line[1]] = variable{strings.TrimSpace(line[0][value:text]), line[0][text:]}
-			}
-		}
+	duration := regexp.MustCompile("(?m)^LEASE_DURATION .*$").FindString(table)
+	value, text := strings.Index(duration, "15s"), strings.Index(duration, "what others") // the columns
+	for _, line := range regexp.MustCompile("(?m)^([A-Z_]{4,}) .*$").FindAllStringSubmatch(table, -1) {
+		variables[line[1]] = variable{strings.TrimSpace(line[0][value:text]), line[0][text:]}
 	}
 	reference, _, _ := strings.Cut(pages(t)[filepath.Join("docs", "reference.md")], "## HTTP")
 	rows := regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\|([^|]*)\\|").FindAllStringSubmatch(reference, -1)
