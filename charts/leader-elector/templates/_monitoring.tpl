@@ -20,16 +20,14 @@ spec:
 {{- $v := include "leader-elector._values" . | fromYaml -}}
 {{- if and $v.enabled $v.prometheusRule.create -}}
 {{- $root := .context | default . -}}
-{{- $lease := include "leader-elector._milliseconds" $v.leaseDuration | int64 -}}
-{{- $deadline := include "leader-elector._milliseconds" $v.renewDeadline | default (div (mul $lease 2) 3) | int64 -}}
-{{- $interval := include "leader-elector._milliseconds" $v.renewInterval | default (div $lease 3) | int64 -}}
+{{- $timings := include "leader-elector._timings" $v | fromYaml -}}
 {{- $scrape := include "leader-elector._milliseconds" $v.podMonitor.interval | int64 -}}
 {{- /* Longer than an ordinary failover, than two scrapes; less than half of what an ordinary renewal leaves. */ -}}
 {{- $alerts := dict
   "of" (printf "{namespace=%q,name=%q}" $root.Release.Namespace $v.leaseName)
-  "noLeader" (printf "%ds" (div (max 60000 (mul $lease 2)) 1000))
+  "noLeader" (printf "%ds" (div (max 60000 (mul (int64 $timings.lease) 2)) 1000))
   "two" (printf "%ds" (div (max 60000 (mul $scrape 2)) 1000))
-  "left" (divf (sub $deadline $interval) (mul $deadline 2) | printf "%.2f")
+  "left" (divf (sub (int64 $timings.deadline) (int64 $timings.interval)) (mul (int64 $timings.deadline) 2) | printf "%.2f")
 -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule

@@ -31,15 +31,25 @@
 {{- include "leader-elector._timingRules" . -}}
 {{- end -}}
 
-{{/* The rules of the sidecar, in milliseconds. What is not set is a part of leaseDuration. */}}
-{{- define "leader-elector._timingRules" -}}
+{{/* The timings in milliseconds, as YAML. What is not set is a part of leaseDuration. */}}
+{{- define "leader-elector._timings" -}}
 {{- $lease := include "leader-elector._milliseconds" .leaseDuration | int64 -}}
+lease: {{ $lease }}
+deadline: {{ include "leader-elector._milliseconds" .renewDeadline | default (div (mul $lease 2) 3) }}
+interval: {{ include "leader-elector._milliseconds" .renewInterval | default (div $lease 3) }}
+retry: {{ include "leader-elector._milliseconds" .retryPeriod | default (div (mul $lease 2) 15) }}
+{{- end -}}
+
+{{/* The rules of the sidecar for its timings. */}}
+{{- define "leader-elector._timingRules" -}}
+{{- $timings := include "leader-elector._timings" . | fromYaml -}}
+{{- $lease := int64 $timings.lease -}}
 {{- if or (lt $lease 1000) (gt $lease 3600000) (mod $lease 1000) -}}
   {{- fail (printf "leader-elector: leaseDuration is %q: it must be whole seconds, from 1s to 1h" .leaseDuration) -}}
 {{- end -}}
-{{- $deadline := include "leader-elector._milliseconds" .renewDeadline | default (div (mul $lease 2) 3) | int64 -}}
-{{- $interval := include "leader-elector._milliseconds" .renewInterval | default (div $lease 3) | int64 -}}
-{{- $retry := include "leader-elector._milliseconds" .retryPeriod | default (div (mul $lease 2) 15) | int64 -}}
+{{- $deadline := int64 $timings.deadline -}}
+{{- $interval := int64 $timings.interval -}}
+{{- $retry := int64 $timings.retry -}}
 {{- if ge $deadline $lease -}}
   {{- fail (printf "leader-elector: renewDeadline is %q: it must be shorter than leaseDuration, which is %q" .renewDeadline .leaseDuration) -}}
 {{- end -}}
